@@ -1,0 +1,192 @@
+//! The metadata of an event and its compact binary form. Foreign bytes (a KurrentDB client's JSON, say) are kept as
+//! they are in `custom`; nothing here can fail, because what is stored must always be readable.
+//!
+//! Form: fields one after the other, each a kind byte, a length as unsigned LEB128, and that many bytes. Unknown kinds
+//! are skipped. Bytes that do not parse as such fields are `custom` as a whole.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Who and what led to an event. Names follow KurrentDB's where it has one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// The whole conversation that the event belongs to.
+    #[serde(rename = "$correlationId", skip_serializing_if = "Option::is_none", default)]
+    pub correlation: Option<Uuid>,
+    /// The command (or event) that led to it.
+    #[serde(rename = "$causationId", skip_serializing_if = "Option::is_none", default)]
+    pub causation: Option<Uuid>,
+    /// On whose behalf.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub actor: Option<String>,
+    /// In which tenant.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tenant: Option<String>,
+    /// W3C trace context.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub traceparent: Option<String>,
+    /// Tags, `name` → `value`, that reads and conditions can ask for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub tags: BTreeMap<String, String>,
+    /// Another writer's bytes, unread.
+    #[serde(skip)]
+    pub custom: Bytes,
+}
+
+const CORRELATION: u8 = 1;
+const CAUSATION: u8 = 2;
+const ACTOR: u8 = 3;
+const TENANT: u8 = 4;
+const TRACEPARENT: u8 = 5;
+const TAG: u8 = 6;
+const CUSTOM: u8 = 7;
+
+impl Metadata {
+    /// The compact form; empty metadata is no bytes.
+    pub fn encode(&self) -> Bytes {
+        let mut out = Vec::with_capacity(64);
+        let mut field = |kind: u8, value: &[u8]| {
+            out.push(kind);
+            put_length(&mut out, value.len());
+            out.extend_from_slice(value);
+        };
+        if let Some(id) = self.correlation {
+            field(CORRELATION, id.as_bytes());
+        }
+        if let Some(id) = self.causation {
+            field(CAUSATION, id.as_bytes());
+        }
+        let texts =
+            [(ACTOR, &self.actor), (TENANT, &self.tenant), (TRACEPARENT, &self.traceparent)];
+        for (kind, text) in texts {
+            if let Some(text) = text {
+                field(kind, text.as_bytes());
+            }
+        }
+        for (name, value) in &self.tags {
+            let mut tag = Vec::with_capacity(name.len() + value.len() + 2);
+            put_length(&mut tag, name.len());
+            tag.extend_from_slice(name.as_bytes());
+            tag.extend_from_slice(value.as_bytes());
+            field(TAG, &tag);
+        }
+        if !self.custom.is_empty() {
+            field(CUSTOM, &self.custom);
+        }
+        out.into()
+    }
+
+    /// Reads the compact form; other bytes become `custom`.
+    pub fn decode(bytes: &Bytes) -> Metadata {
+        Metadata::parse(bytes)
+            .unwrap_or_else(|| Metadata { custom: bytes.clone(), ..Metadata::default() })
+    }
+
+    fn parse(bytes: &Bytes) -> Option<Metadata> {
+        let mut metadata = Metadata::default();
+        let mut rest = &bytes[..];
+        while let Some((&kind, after)) = rest.split_first() {
+            rest = after;
+            let length = take_length(&mut rest)?;
+            let value = rest.get(..length)?;
+            rest = &rest[length..];
+            let text = || String::from_utf8(value.to_vec()).ok();
+            match kind {
+                CORRELATION => metadata.correlation = Some(Uuid::from_slice(value).ok()?),
+                CAUSATION => metadata.causation = Some(Uuid::from_slice(value).ok()?),
+                ACTOR => metadata.actor = Some(text()?),
+                TENANT => metadata.tenant = Some(text()?),
+                TRACEPARENT => metadata.traceparent = Some(text()?),
+                TAG => {
+                    let mut tag = value;
+                    let name = take_length(&mut tag)?;
+                    let (name, value) = tag.split_at_checked(name)?;
+                    metadata.tags.insert(
+                        String::from_utf8(name.to_vec()).ok()?,
+                        String::from_utf8(value.to_vec()).ok()?,
+                    );
+                }
+                CUSTOM => metadata.custom = bytes.slice_ref(value),
+                0 | b' '..=b'~' => return None, // The first byte of JSON or other text: not ours.
+                _ => {}                         // A later version's field.
+            }
+        }
+        Some(metadata)
+    }
+
+    /// The causation id alone, without building the rest: what the executor asks of every event it loads.
+    pub fn causation_of(bytes: &[u8]) -> Option<Uuid> {
+        let mut rest = bytes;
+        while let Some((&kind, after)) = rest.split_first() {
+            rest = after;
+            let length = take_length(&mut rest)?;
+            let value = rest.get(..length)?;
+            rest = &rest[length..];
+            if kind == CAUSATION {
+                return Uuid::from_slice(value).ok();
+            }
+        }
+        None
+    }
+}
+
+fn put_length(out: &mut Vec<u8>, mut length: usize) {
+    while length >= 0x80 {
+        out.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    out.push(length as u8);
+}
+
+fn take_length(bytes: &mut &[u8]) -> Option<usize> {
+    let mut length = 0_usize;
+    for shift in [0, 7, 14, 21, 28] {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        length |= usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(length);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn metadata_survives_its_bytes(
+            causation in proptest::option::of(any::<u128>()),
+            actor in proptest::option::of(".{0,300}"),
+            tags in proptest::collection::btree_map(".{1,20}", ".{0,200}", 0..4),
+            custom in proptest::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let metadata = Metadata {
+                causation: causation.map(Uuid::from_u128), actor, tags, custom: custom.into(),
+                ..Metadata::default()
+            };
+            let bytes = metadata.encode();
+            prop_assert_eq!(Metadata::causation_of(&bytes), metadata.causation);
+            prop_assert_eq!(Metadata::decode(&bytes), metadata);
+        }
+
+        #[test]
+        fn any_bytes_decode_to_something(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let bytes = Bytes::from(bytes);
+            Metadata::decode(&bytes);
+            Metadata::causation_of(&bytes);
+        }
+    }
+
+    #[test]
+    fn foreign_json_is_kept_as_it_is() {
+        let bytes = Bytes::from_static(b"{\"$correlationId\":\"x\"}");
+        assert_eq!(Metadata::decode(&bytes).custom, bytes);
+    }
+}
