@@ -133,10 +133,31 @@ pub struct Submitted<E> {
     revision: Option<Revision>,
     events: Vec<E>,
     append: Option<Durable>,
-    fresh: bool,
+    kind: Kind,
+}
+
+/// How a command was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// By new events.
+    Decided,
+    /// By no event: it was so already.
+    AlreadySo,
+    /// As the first time.
+    Repeated,
 }
 
 impl<E> Submitted<E> {
+    /// Whether the same command id was answered before; nothing is written then.
+    pub fn is_repeated(&self) -> bool {
+        self.kind == Kind::Repeated
+    }
+
+    /// The revision of the command's last event, or of the stream where it leads to none.
+    pub fn revision(&self) -> Option<Revision> {
+        self.revision
+    }
+
     /// What the command leads to, once durable.
     pub fn events(&self) -> &[E] {
         &self.events
@@ -151,7 +172,9 @@ impl<E> Submitted<E> {
             Some(append) => Some(append.await?),
             None => None,
         };
-        let position = appended.filter(|_| self.fresh).and_then(|appended| appended.position);
+        let position = appended
+            .filter(|_| self.kind != Kind::AlreadySo)
+            .and_then(|appended| appended.position);
         Ok(Answer { stream: self.stream, revision: self.revision, position, events: self.events })
     }
 }
@@ -262,7 +285,8 @@ impl<D: Decider> Executor<D> {
         if events.is_empty() {
             let revision = resident.last.map(|last| last.0);
             let append = resident.append.clone();
-            return Ok(Submitted { stream, revision, events, append, fresh: false });
+            let kind = Kind::AlreadySo;
+            return Ok(Submitted { stream, revision, events, append, kind });
         }
         Ok(self.append(stream, &mut resident, events, envelope))
     }
@@ -344,7 +368,13 @@ impl<D: Decider> Executor<D> {
             .boxed()
             .shared();
         resident.append = Some(append.clone());
-        Submitted { stream, revision: Some(revision), events, append: Some(append), fresh: true }
+        Submitted {
+            stream,
+            revision: Some(revision),
+            events,
+            append: Some(append),
+            kind: Kind::Decided,
+        }
     }
 
     /// The answer that a command got the first time, read back from the stream.
@@ -376,7 +406,13 @@ impl<D: Decider> Executor<D> {
         }
         let appended = Appended { position, revisions: vec![Some(last)] };
         let append = futures::future::ready(Ok(appended)).boxed().shared();
-        Ok(Submitted { stream, revision: Some(last), events, append: Some(append), fresh: true })
+        Ok(Submitted {
+            stream,
+            revision: Some(last),
+            events,
+            append: Some(append),
+            kind: Kind::Repeated,
+        })
     }
 }
 

@@ -99,7 +99,11 @@ pub struct Appended {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AppendError {
     /// Someone wrote first.
-    #[error("stream {stream} is at {actual}, expected was {expected}", actual = shown(*actual), expected = expected_text(*expected))]
+    #[error(
+        "stream {stream} is at {actual}, expected was {expected}",
+        actual = shown(*actual),
+        expected = expected_text(*expected)
+    )]
     Conflict {
         /// The first stream whose expectation failed.
         stream: StreamName,

@@ -1,0 +1,37 @@
+# The verbs of this repository. `make demo` and `make test` do all of their own set-up.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+.PHONY: help setup demo test bench services-start services-stop fmt lint
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s%s\n", $$1, $$2 }' Makefile
+
+setup: ## Install what building, the demo and the tests need
+	@scripts/setup.sh test
+
+demo: ## The main job on a million real trades (ARGS="--json", DATA=DIR)
+	@DATA=$(DATA) scripts/demo.sh $(ARGS)
+
+test: ## Format, lints and every test, against the real services
+	@scripts/test.sh
+
+bench: ## The benchmarks that the README's figures come from (ARGS="--json")
+	@scripts/setup.sh demo
+	@cargo build --profile dist --locked --package annals --package annals-bench
+	@target/dist/annals-bench --trades "$$(scripts/fetch-trades.sh)" $(ARGS)
+
+services-start: ## Start Kafka, the schema registry and PostgreSQL for development
+	@scripts/services.sh start
+	@scripts/services.sh env
+
+services-stop: ## Stop them
+	@scripts/services.sh stop
+
+fmt: ## Format the code
+	@cargo fmt --all
+
+lint: ## Lints alone (and cargo-deny, where it is installed)
+	@scripts/lint.sh

@@ -1,0 +1,290 @@
+//! The log over gRPC: reads and subscriptions. A caller who takes events slowly slows its own stream alone; what is
+//! held for it is one batch. A subscription ends with UNAVAILABLE as the server stops, and with the store's error.
+
+use std::sync::Arc;
+
+use annals_core::{
+    Batch, Direction, Filter, Position, ReadError, ReadQuery, RecordedEvent, Revision, Source,
+    Start,
+};
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt};
+use tokio::sync::OwnedSemaphorePermit;
+use tonic::{Request, Response, Status};
+
+use super::proto;
+use super::proto::events_server::Events;
+use super::proto::subscribe_request::Start as ProtoStart;
+use super::proto::subscribe_response::Content;
+use super::proto::{
+    CaughtUp, Checkpoint, EventBatch, EventFilter, Payload, ReadRequest, ReadResponse,
+    SubscribeRequest, SubscribeResponse,
+};
+use crate::api::log::read_problem;
+use crate::api::parameters::stream_name;
+use crate::api::problem::Problem;
+use crate::api::state::ApiState;
+
+/// A message is sent once its events have this many bytes; clients take 4 MiB by default.
+const MESSAGE_BYTES: usize = 1 << 20;
+
+/// The service.
+pub(super) struct EventService(pub(super) Arc<ApiState>);
+
+/// Which form of the payload is asked for.
+#[derive(Clone, Copy)]
+struct Forms {
+    avro: bool,
+    json: bool,
+}
+
+impl Forms {
+    fn of(payload: i32) -> Result<Forms, Problem> {
+        match Payload::try_from(payload) {
+            Ok(Payload::Unspecified | Payload::Avro) => Ok(Forms { avro: true, json: false }),
+            Ok(Payload::Json) => Ok(Forms { avro: false, json: true }),
+            Ok(Payload::Both) => Ok(Forms { avro: true, json: true }),
+            Err(_) => Err(Problem::malformed("wrong-value", "payload has an unknown value")),
+        }
+    }
+}
+
+fn source(stream: &str) -> Result<Source, Problem> {
+    if stream.is_empty() { Ok(Source::All) } else { stream_name(stream).map(Source::Stream) }
+}
+
+fn filter(filter: Option<EventFilter>, source: &Source) -> Filter {
+    let filter = filter.unwrap_or_default();
+    Filter {
+        stream_prefixes: filter.stream_prefixes,
+        type_prefixes: filter.type_prefixes,
+        tags: filter.tags,
+        // Who names one stream means it.
+        no_system: !filter.with_system && *source == Source::All,
+    }
+}
+
+async fn event(state: &ApiState, event: RecordedEvent, forms: Forms) -> proto::RecordedEvent {
+    let json = if forms.json {
+        state.know_schema(&event).await;
+        match state.parts.travel.folds().event_json(&event, &state.parts.schemas) {
+            Ok(json) => Bytes::from(json.to_string()),
+            // Left out: an object could be taken for a payload. The bytes as stored tell all there is.
+            Err(_) => Bytes::new(),
+        }
+    } else {
+        Bytes::new()
+    };
+    let avro = forms.avro || (forms.json && json.is_empty());
+    let metadata = serde_json::to_vec(&event.metadata()).expect("metadata has a JSON form");
+    proto::RecordedEvent {
+        id: event.id.to_string(),
+        stream: event.stream.into(),
+        revision: event.revision.0,
+        position: event.position.0,
+        r#type: event.event_type.into(),
+        time_micros: event.time.0,
+        schema: event.schema.0,
+        metadata_json: metadata.into(),
+        data: if avro { event.data } else { Bytes::new() },
+        json,
+    }
+}
+
+fn size(event: &proto::RecordedEvent) -> usize {
+    let names = event.stream.len() + event.r#type.len() + event.metadata_json.len();
+    names + event.data.len() + event.json.len() + 100
+}
+
+/// Events in messages of bounded size.
+async fn messages(
+    state: &ApiState,
+    events: Vec<RecordedEvent>,
+    forms: Forms,
+) -> Vec<Vec<proto::RecordedEvent>> {
+    let (mut messages, mut message, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for recorded in events {
+        let next = event(state, recorded, forms).await;
+        bytes += size(&next);
+        message.push(next);
+        if bytes >= MESSAGE_BYTES {
+            messages.push(std::mem::take(&mut message));
+            bytes = 0;
+        }
+    }
+    if !message.is_empty() {
+        messages.push(message);
+    }
+    messages
+}
+
+/// Turns one batch into messages.
+type Render<T> = fn(Vec<Vec<proto::RecordedEvent>>, &Batch, &mut Progress) -> Vec<T>;
+
+/// How far a subscription is.
+#[derive(Default)]
+struct Progress {
+    through: Option<Position>,
+    caught_up: bool,
+}
+
+struct Delivery<T> {
+    state: Arc<ApiState>,
+    batches: BoxStream<'static, Result<Batch, ReadError>>,
+    forms: Forms,
+    render: Render<T>,
+    progress: Progress,
+    /// Held as long as the stream is open.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl<T: Send + 'static> Delivery<T> {
+    fn into_stream(self) -> BoxStream<'static, Result<T, Status>> {
+        let steps = stream::unfold(Some(self), |delivery| async move {
+            let mut delivery = delivery?;
+            let stopping = delivery.state.stopping.clone();
+            let batch = tokio::select! {
+                biased;
+                () = stopping.cancelled() => {
+                    let detail = "the server is stopping; go on after the last position received";
+                    let problem = Problem::unavailable("stopping", detail);
+                    return Some((vec![Err(Status::from(problem))], None));
+                }
+                batch = delivery.batches.next() => batch?,
+            };
+            let mut batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => {
+                    let status = Status::from(read_problem(&error));
+                    return Some((vec![Err(status)], None));
+                }
+            };
+            let events = std::mem::take(&mut batch.events);
+            let messages = messages(&delivery.state, events, delivery.forms).await;
+            let rendered = (delivery.render)(messages, &batch, &mut delivery.progress);
+            Some((rendered.into_iter().map(Ok).collect(), Some(delivery)))
+        });
+        steps.flat_map(stream::iter).boxed()
+    }
+}
+
+fn read_messages(
+    messages: Vec<Vec<proto::RecordedEvent>>,
+    batch: &Batch,
+    _: &mut Progress,
+) -> Vec<ReadResponse> {
+    let through = batch.through.map(|through| through.0);
+    let mut rendered: Vec<ReadResponse> = messages
+        .into_iter()
+        .map(|events| {
+            let through = events.last().map(|event| event.position);
+            ReadResponse { events, through }
+        })
+        .collect();
+    match rendered.last_mut() {
+        Some(last) => last.through = through,
+        None if through.is_some() => rendered.push(ReadResponse { events: Vec::new(), through }),
+        None => {}
+    }
+    rendered
+}
+
+fn subscription_messages(
+    messages: Vec<Vec<proto::RecordedEvent>>,
+    batch: &Batch,
+    progress: &mut Progress,
+) -> Vec<SubscribeResponse> {
+    let idle = messages.is_empty();
+    let mut contents: Vec<Content> =
+        messages.into_iter().map(|events| Content::Batch(EventBatch { events })).collect();
+    let moved = batch.through > progress.through;
+    progress.through = progress.through.max(batch.through);
+    if let Some(position) = batch.through.filter(|_| moved) {
+        contents.push(Content::Checkpoint(Checkpoint { position: position.0 }));
+    }
+    // Told once each time that it becomes so: after events, and at the very beginning.
+    if batch.caught_up && (!progress.caught_up || !idle) {
+        let position = progress.through.map(|through| through.0);
+        contents.push(Content::CaughtUp(CaughtUp { position }));
+    }
+    progress.caught_up = batch.caught_up;
+    contents.into_iter().map(|content| SubscribeResponse { content: Some(content) }).collect()
+}
+
+impl EventService {
+    fn permit(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.0.subscriptions).try_acquire_owned().map_err(|_| {
+            let most = self.0.limits.subscriptions_max;
+            let detail = format!("{most} streams of events are open, which is the bound");
+            Problem::new(annals_core::Family::TooMuch, "too-many-subscriptions", detail)
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl Events for EventService {
+    type ReadStream = BoxStream<'static, Result<ReadResponse, Status>>;
+    type SubscribeStream = BoxStream<'static, Result<SubscribeResponse, Status>>;
+
+    async fn read(
+        &self,
+        request: Request<ReadRequest>,
+    ) -> Result<Response<Self::ReadStream>, Status> {
+        let request = request.into_inner();
+        let forms = Forms::of(request.payload)?;
+        let source = source(&request.stream)?;
+        let start = match (request.from_revision, request.from_position) {
+            (None, None) => Start::Edge,
+            (Some(revision), None) if source != Source::All => Start::Revision(Revision(revision)),
+            (None, Some(position)) => Start::Position(Position(position)),
+            (Some(_), _) => {
+                let detail = "from_revision goes with stream, and not with from_position";
+                return Err(Problem::malformed("wrong-start", detail).into());
+            }
+        };
+        let query = ReadQuery {
+            direction: if request.backwards { Direction::Backwards } else { Direction::Forwards },
+            start,
+            limit: Some(request.limit).filter(|limit| *limit > 0),
+            filter: filter(request.filter, &source),
+            source,
+        };
+        let permit = self.permit()?;
+        let delivery = Delivery {
+            state: Arc::clone(&self.0),
+            batches: self.0.parts.store.read(query),
+            forms,
+            render: read_messages,
+            progress: Progress::default(),
+            _permit: permit,
+        };
+        Ok(Response::new(delivery.into_stream()))
+    }
+
+    async fn subscribe(
+        &self,
+        request: Request<SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let request = request.into_inner();
+        let forms = Forms::of(request.payload)?;
+        let source = source(&request.stream)?;
+        let start = match request.start {
+            None | Some(ProtoStart::FromEnd(false)) => Start::Edge,
+            Some(ProtoStart::FromPosition(position)) => Start::Position(Position(position)),
+            Some(ProtoStart::AfterPosition(position)) => Start::After(Position(position)),
+            Some(ProtoStart::FromEnd(true)) => Start::End,
+        };
+        let filter = filter(request.filter, &source);
+        let query = ReadQuery { source, start, filter, ..ReadQuery::all() };
+        let permit = self.permit()?;
+        let delivery = Delivery {
+            state: Arc::clone(&self.0),
+            batches: self.0.parts.store.subscribe(query),
+            forms,
+            render: subscription_messages,
+            progress: Progress::default(),
+            _permit: permit,
+        };
+        Ok(Response::new(delivery.into_stream()))
+    }
+}

@@ -1,0 +1,155 @@
+//! What every request passes before its handler: a host that is meant, the API key, a place among the requests in
+//! flight. It also counts and times what was answered. REST is refused with a problem, gRPC with a status.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use annals_core::Family;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, Uri, header};
+
+use super::problem::Problem;
+use super::state::ApiState;
+
+/// Whether a request speaks gRPC.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    let media_type = headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    media_type.is_some_and(|media_type| media_type.starts_with(b"application/grpc"))
+}
+
+/// A problem in the form that the caller understands.
+pub(super) fn refusal(grpc: bool, problem: Problem) -> Response {
+    if grpc { tonic::Status::from(problem).into_http() } else { problem.into_response() }
+}
+
+/// The middleware.
+pub(super) async fn guard(
+    State(state): State<Arc<ApiState>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    let grpc = is_grpc(request.headers());
+    let interface = if grpc { "grpc" } else { "rest" };
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    // Reflection and our services are few; a REST route is its pattern, never a caller's text.
+    let route = match route {
+        Some(_) if grpc => request.uri().path().to_owned(),
+        Some(route) => route,
+        None => "none".to_owned(),
+    };
+    let response = match admit(&state, &request) {
+        Ok(permit) => {
+            let response = next.run(request).await;
+            drop(permit);
+            response
+        }
+        Err(problem) => refusal(grpc, problem),
+    };
+    let labels = [
+        ("interface", interface.to_owned()),
+        ("route", route.clone()),
+        ("status", response.status().as_str().to_owned()),
+    ];
+    metrics::counter!("annals_requests_total", &labels).increment(1);
+    metrics::histogram!("annals_request_seconds", "interface" => interface, "route" => route)
+        .record(started.elapsed().as_secs_f64());
+    response
+}
+
+fn admit(
+    state: &ApiState,
+    request: &Request,
+) -> Result<Option<tokio::sync::OwnedSemaphorePermit>, Problem> {
+    let path = request.uri().path();
+    if path.starts_with("/health/") {
+        return Ok(None);
+    }
+    match &state.api_key {
+        Some(key) if !presented(request.headers()).is_some_and(|given| key.matches(given)) => {
+            let detail =
+                "right would be the header `Authorization: Bearer KEY` or `X-Api-Key: KEY`";
+            return Err(Problem::new(Family::Unauthenticated, "unauthenticated", detail));
+        }
+        Some(_) => {}
+        None => check_host(state, request)?,
+    }
+    if path == "/metrics" {
+        return Ok(None);
+    }
+    let permit = Arc::clone(&state.in_flight).try_acquire_owned();
+    permit.map(Some).map_err(|_| {
+        let detail = format!(
+            "{} requests are being worked on, which is the bound",
+            state.limits.requests_in_flight_max
+        );
+        Problem::new(Family::TooMuch, "too-many-requests", detail)
+    })
+}
+
+fn presented(headers: &HeaderMap) -> Option<&str> {
+    if let Some(key) = headers.get("x-api-key") {
+        return key.to_str().ok();
+    }
+    let (scheme, key) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}
+
+/// Without a key, only this machine is served; a page of another site whose name was made to point here is not it.
+fn check_host(state: &ApiState, request: &Request) -> Result<(), Problem> {
+    if !state.loopback_only {
+        return Ok(());
+    }
+    let named = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or(""));
+    let named = named.or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
+    let Some(named) = named else { return Ok(()) };
+    if is_loopback(named) {
+        return Ok(());
+    }
+    let detail = "without an API key only requests to localhost are answered";
+    Err(Problem::new(Family::Denied, "foreign-host", detail))
+}
+
+fn is_loopback(authority: &str) -> bool {
+    let Ok(uri) = authority.parse::<Uri>() else { return false };
+    let Some(host) = uri.host() else { return false };
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    match address {
+        Ok(address) => address.is_loopback(),
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_this_machine_are_loopback() {
+        for host in ["localhost", "localhost:2113", "127.0.0.1:9", "[::1]:2113", "a.localhost"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in
+            ["", "example.com", "127.0.0.1.example.com", "localhost.example.com:80", "10.0.0.1"]
+        {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_presented_in_either_header() {
+        let headers = |name: &'static str, value: &'static str| {
+            HeaderMap::from_iter([(
+                http::HeaderName::from_static(name),
+                http::HeaderValue::from_static(value),
+            )])
+        };
+        assert_eq!(presented(&headers("authorization", "bearer k")), Some("k"));
+        assert_eq!(presented(&headers("x-api-key", "k")), Some("k"));
+        assert_eq!(presented(&headers("authorization", "Basic k")), None);
+        assert_eq!(presented(&HeaderMap::new()), None);
+    }
+}

@@ -1,0 +1,171 @@
+//! The listener: HTTP/1.1 and HTTP/2 with prior knowledge on one port, REST and gRPC side by side. It refuses to
+//! listen beyond this machine without an API key, and ends without cutting anybody off who is nearly done.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use annals_core::Family;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tonic_reflection::server::Error as ReflectionError;
+
+use super::state::ApiState;
+use crate::config::Config;
+
+/// How long after a failed accept the next one is tried; file descriptors may have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often metrics are tidied.
+const TIDY_EVERY: Duration = Duration::from_secs(5);
+/// An idle HTTP/2 connection is asked after this time whether anyone is there, and closed as long after.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// Why the server cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be found.
+    #[error("address {address} cannot be resolved")]
+    Resolve {
+        /// The address as configured.
+        address: String,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The address is open to others, and nobody would have to sign in.
+    #[error(
+        "address {address} can be reached from other machines, and no api_key is configured; set \
+         ANNALS_API_KEY, or listen on 127.0.0.1, or accept the risk with --insecure"
+    )]
+    Exposed {
+        /// The address as configured.
+        address: String,
+    },
+    /// The address is taken, or not ours.
+    #[error("listening on {address} failed")]
+    Listen {
+        /// The address as configured.
+        address: String,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The description of the gRPC services is broken.
+    #[error("the gRPC services cannot be described")]
+    Reflection(#[source] ReflectionError),
+}
+
+impl ServeError {
+    /// The family of this error.
+    pub fn family(&self) -> Family {
+        match self {
+            ServeError::Resolve { .. } | ServeError::Exposed { .. } => Family::Malformed,
+            ServeError::Listen { .. } | ServeError::Reflection(_) => Family::Unavailable,
+        }
+    }
+}
+
+/// Takes the configured address. Nothing is answered until [`serve`].
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn listen(config: &Config) -> Result<TcpListener, ServeError> {
+    let address = || config.address.clone();
+    let found = lookup_host(&config.address)
+        .await
+        .map_err(|source| ServeError::Resolve { address: address(), source })?;
+    let found: Vec<SocketAddr> = found.collect();
+    let exposed = found.iter().any(|address| !address.ip().is_loopback());
+    if exposed && config.api_key.is_none() {
+        if !config.insecure {
+            return Err(ServeError::Exposed { address: address() });
+        }
+        tracing::warn!(address = config.address, "anyone who reaches this address is served");
+    }
+    TcpListener::bind(&found[..])
+        .await
+        .map_err(|source| ServeError::Listen { address: address(), source })
+}
+
+/// Serves until `shutdown` ends. Then nobody new is let in, subscriptions end with UNAVAILABLE, and requests have
+/// the configured time to end.
+///
+/// # Errors
+/// [`ServeError`], before anything is served.
+pub async fn serve(
+    state: Arc<ApiState>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let service = super::service(&state).map_err(ServeError::Reflection)?;
+    let connections = connection_builder(&state);
+    let graceful = GracefulShutdown::new();
+    let mut tidy = tokio::time::interval(TIDY_EVERY);
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut shutdown => break,
+            _ = tidy.tick() => {
+                if let Some(metrics) = &state.parts.metrics {
+                    metrics.tidy();
+                }
+                continue;
+            }
+            accepted = listener.accept() => accepted,
+        };
+        let socket = match accepted {
+            Ok((socket, _)) => socket,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        answer(socket, &connections, service.clone(), &graceful);
+    }
+    drop(listener);
+    state.stopping.cancel();
+    let limit = Duration::from_millis(state.limits.shutdown_timeout_ms);
+    if tokio::time::timeout(limit, graceful.shutdown()).await.is_err() {
+        tracing::warn!(?limit, "requests that did not end in time were cut off");
+    }
+    state.read_models.close().await;
+    Ok(())
+}
+
+fn connection_builder(state: &ApiState) -> Arc<auto::Builder<TokioExecutor>> {
+    let mut connections = auto::Builder::new(TokioExecutor::new());
+    let header_timeout = Duration::from_millis(state.limits.header_timeout_ms);
+    connections.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout);
+    connections
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .max_concurrent_streams(1024);
+    Arc::new(connections)
+}
+
+fn answer(
+    socket: TcpStream,
+    connections: &Arc<auto::Builder<TokioExecutor>>,
+    service: axum::Router,
+    graceful: &GracefulShutdown,
+) {
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, "a connection keeps its delay");
+    }
+    let (connections, watcher) = (Arc::clone(connections), graceful.watcher());
+    tokio::spawn(async move {
+        let service = TowerToHyperService::new(service);
+        let connection = connections.serve_connection_with_upgrades(TokioIo::new(socket), service);
+        if let Err(error) = watcher.watch(connection.into_owned()).await {
+            tracing::debug!(error, "a connection broke");
+        }
+    });
+}

@@ -1,0 +1,106 @@
+//! What every request can reach. Built once from the engine's parts.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use annals_core::{EventStore, RecordedEvent, SchemaFingerprint, Schemas};
+use annals_replay::ReplaySource;
+use annals_replay::travel::Travel;
+use annals_workers::{Catalogue, ClickHouse, Workers};
+use parking_lot::Mutex;
+use sqlx::PgPool;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::projections::Work;
+use super::read_models::ReadModels;
+use crate::config::{Config, Limits, Secret};
+use crate::router::Router;
+use crate::telemetry::Metrics;
+
+/// The parts of an engine that the interfaces work with.
+pub struct Parts {
+    /// Carries out commands.
+    pub router: Arc<Router>,
+    /// The log.
+    pub store: Arc<dyn EventStore>,
+    /// Why the log takes no writes any more, where it does not.
+    pub store_fault: Box<dyn Fn() -> Option<String> + Send + Sync>,
+    /// The writer schemas in the log.
+    pub schemas: Schemas,
+    /// What the domain projects.
+    pub catalogue: Arc<Catalogue>,
+    /// The projection workers of this process.
+    pub workers: Arc<Workers>,
+    /// The database of the read models.
+    pub pool: PgPool,
+    /// Time travel over the log.
+    pub travel: Travel,
+    /// The facts' database, where there is one.
+    pub analytics: Option<ClickHouse>,
+    /// The metrics of this process, where they are kept.
+    pub metrics: Option<Metrics>,
+}
+
+impl Parts {
+    /// What rebuilds and verifications work on.
+    pub(super) fn replay_source(&self) -> ReplaySource {
+        ReplaySource {
+            store: Arc::clone(&self.store),
+            schemas: self.schemas.clone(),
+            catalogue: (*self.catalogue).clone(),
+            pool: self.pool.clone(),
+            analytics: self.analytics.clone(),
+        }
+    }
+}
+
+/// What every request can reach.
+pub struct ApiState {
+    pub(super) parts: Parts,
+    pub(super) read_models: ReadModels,
+    pub(super) limits: Limits,
+    pub(super) api_key: Option<Secret>,
+    /// Whether only loopback addresses are served.
+    pub(super) loopback_only: bool,
+    /// Requests that may be worked on now.
+    pub(super) in_flight: Arc<Semaphore>,
+    /// Subscriptions that may be opened now.
+    pub(super) subscriptions: Arc<Semaphore>,
+    /// The work on projections that runs or ran, by projection.
+    pub(super) work: Mutex<HashMap<String, Work>>,
+    /// Set when the server stops.
+    pub(super) stopping: CancellationToken,
+}
+
+impl ApiState {
+    /// The state of a server.
+    pub fn new(parts: Parts, config: &Config, listening: SocketAddr) -> Arc<ApiState> {
+        let limits = config.limits.clone();
+        let workers = Arc::clone(&parts.workers);
+        Arc::new(ApiState {
+            read_models: ReadModels::new(&parts.pool, &parts.catalogue, workers, &limits),
+            in_flight: Arc::new(Semaphore::new(limits.requests_in_flight_max)),
+            subscriptions: Arc::new(Semaphore::new(limits.subscriptions_max)),
+            api_key: config.api_key.clone(),
+            loopback_only: listening.ip().is_loopback(),
+            work: Mutex::default(),
+            stopping: CancellationToken::new(),
+            limits,
+            parts,
+        })
+    }
+
+    /// Reads the schemas published since the catalogue was loaded, where an event needs one that is not known. A store
+    /// that cannot be read now leaves it unknown, which the event then tells.
+    pub(super) async fn know_schema(&self, event: &RecordedEvent) {
+        let schemas = &self.parts.schemas;
+        if event.schema == SchemaFingerprint::NONE || schemas.get(event.schema).is_some() {
+            return;
+        }
+        if let Err(error) = schemas.refresh(&*self.parts.store).await {
+            tracing::warn!(error = super::problem::chain(&error), "schemas cannot be read");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The verbs. Each reads its arguments, does its work over the engine or a server, and prints its answer.
+
+mod command;
+mod debug;
+mod demo;
+mod events;
+mod import;
+mod projection;
+mod schema;
+mod serve;
+mod store;
+
+use super::arguments::{
+    Arguments, Global, ImportVerb, SchemaVerb, ServeArguments, StoreVerb, Verb,
+};
+use super::error::CliError;
+use super::exit::Done;
+use crate::config::{Config, Flags};
+use crate::telemetry;
+
+/// Carries out what the command line asks for.
+pub(super) fn run(arguments: Arguments) -> Result<Done, CliError> {
+    let Arguments { global, verb } = arguments;
+    let config = configuration(&global, &verb)?;
+    telemetry::start_logs(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::Runtime)?;
+    runtime.block_on(carry_out(&config, verb))
+}
+
+async fn carry_out(config: &Config, verb: Verb) -> Result<Done, CliError> {
+    match verb {
+        Verb::Serve(_) => serve::serve(config).await,
+        Verb::Demo(arguments) => Box::pin(demo::demo(config, arguments)).await,
+        Verb::Import(ImportVerb::Trades(arguments)) => import::trades(config, arguments).await,
+        Verb::Command(arguments) => command::command(config, arguments).await,
+        Verb::Events(verb) => events::events(config, verb).await,
+        Verb::Projection(verb) => Box::pin(projection::projection(config, verb)).await,
+        Verb::Debug(verb) => debug::debug(config, verb).await,
+        Verb::Store(StoreVerb::Info(arguments)) => store::info(config, arguments).await,
+        Verb::Schema(SchemaVerb::List(arguments)) => schema::list(config, arguments).await,
+    }
+}
+
+/// The configuration, with what the verb's own flags set.
+fn configuration(global: &Global, verb: &Verb) -> Result<Config, CliError> {
+    let flags = match verb {
+        Verb::Serve(arguments) => with_serve(global.flags(), arguments),
+        Verb::Demo(arguments) => Flags { fanout: arguments.fanout.clone(), ..global.flags() },
+        Verb::Import(_)
+        | Verb::Command(_)
+        | Verb::Events(_)
+        | Verb::Projection(_)
+        | Verb::Debug(_)
+        | Verb::Store(_)
+        | Verb::Schema(_) => global.flags(),
+    };
+    let mut config = Config::load(&flags)?;
+    config.log.level = level(global.verbose, verb, config.log.level);
+    Ok(config)
+}
+
+fn with_serve(flags: Flags, arguments: &ServeArguments) -> Flags {
+    Flags {
+        address: arguments.address.clone(),
+        role: arguments.role.clone(),
+        store: arguments.store.clone(),
+        fanout: arguments.fanout.clone(),
+        insecure: arguments.insecure,
+        log_level: arguments.log_level.clone(),
+        ..flags
+    }
+}
+
+/// What is logged: a server logs what is configured, other verbs only what matters, unless asked for more.
+fn level(verbose: u8, verb: &Verb, configured: String) -> String {
+    match (verbose, verb) {
+        (0, Verb::Serve(_)) => configured,
+        (0, _) if configured == Config::default().log.level => "warn".to_owned(),
+        (0, _) => configured,
+        (1, _) => "info".to_owned(),
+        (_, _) => "debug".to_owned(),
+    }
+}

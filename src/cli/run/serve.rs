@@ -1,0 +1,79 @@
+//! `annals serve`: every interface on one port, until Ctrl-C, SIGTERM, or a log that takes no writes any more.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+
+use super::super::error::CliError;
+use super::super::exit::Done;
+use super::super::output::Output;
+use super::super::signals::stop_asked;
+use crate::api::{self, ApiState};
+use crate::config::{Config, unknown_variables};
+use crate::engine::{Engine, Parts};
+use crate::telemetry::Metrics;
+
+pub(super) async fn serve(config: &Config) -> Result<Done, CliError> {
+    for name in unknown_variables() {
+        tracing::warn!(name, "this environment variable names no field of the configuration");
+    }
+    let metrics = Metrics::start()?;
+    // The address first: a port that is taken is told at once, not after the databases have started.
+    let listener = api::listen(config).await?;
+    let engine = tokio::select! {
+        opened = Engine::open(config, Parts::Views) => opened?,
+        () = stop_asked() => return Ok(Done::Well),
+    };
+    let poisoned = engine.log.watch_poison();
+    let served = answer(config, &engine, metrics, listener, poisoned).await;
+    tracing::info!("stopping");
+    engine.stop().await;
+    served.map(|()| Done::Well)
+}
+
+async fn answer(
+    config: &Config,
+    engine: &Engine,
+    metrics: Metrics,
+    listener: TcpListener,
+    mut poisoned: tokio::sync::watch::Receiver<Option<Arc<str>>>,
+) -> Result<(), CliError> {
+    let address = listener.local_addr().map_err(CliError::Runtime)?;
+    let state = ApiState::new(parts(engine, metrics), config, address);
+    let broken = Mutex::new(None);
+    let shutdown = async {
+        tokio::select! {
+            () = stop_asked() => {}
+            // The sender lives as long as the log, which outlives this.
+            Ok(reason) = poisoned.wait_for(Option::is_some) => {
+                broken.lock().clone_from(&reason);
+            }
+        }
+    };
+    // Connections are taken from here on; they are answered as soon as the loop below runs.
+    Output::new(false).text(&format!("ready {address}"))?;
+    tracing::info!(%address, "ready");
+    api::serve(state, listener, shutdown).await?;
+    match broken.into_inner() {
+        Some(reason) => Err(CliError::Poisoned { reason: reason.to_string() }),
+        None => Ok(()),
+    }
+}
+
+fn parts(engine: &Engine, metrics: Metrics) -> api::Parts {
+    let views = engine.views.as_ref().expect("the engine was opened with its views");
+    let log = Arc::clone(&engine.log);
+    api::Parts {
+        router: Arc::clone(&engine.router),
+        store: Arc::clone(&engine.store),
+        store_fault: Box::new(move || log.poisoned().map(|reason| reason.to_string())),
+        schemas: engine.schemas.clone(),
+        catalogue: Arc::clone(&engine.catalogue),
+        workers: Arc::clone(&views.workers),
+        pool: views.pool.clone(),
+        travel: engine.travel.clone(),
+        analytics: views.analytics.clone(),
+        metrics: Some(metrics),
+    }
+}

@@ -1,0 +1,12 @@
+//! The `annals` program as a library.
+
+pub mod api;
+pub mod cli;
+pub mod codec;
+pub mod config;
+pub mod demo;
+pub mod engine;
+pub mod import;
+pub mod router;
+pub mod telemetry;
+pub mod trades;

@@ -1,0 +1,48 @@
+//! The bytes of a log, as docs/log-format.md describes them: the page changes before these files do. All numbers are
+//! little-endian. Nothing here reads or writes a disk.
+
+pub(crate) mod checkpoint;
+pub(crate) mod frame;
+pub(crate) mod header;
+pub(crate) mod identity;
+
+pub(crate) use frame::{COMMIT_BYTES, Chain, FrameIdentity};
+pub(crate) use header::HEADER_BYTES;
+
+/// The version of the format that is written.
+pub(crate) const FORMAT: u16 = 1;
+
+/// Reads `N` bytes at `offset`, which the caller knows to be there.
+pub(crate) fn bytes_at<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {
+    bytes[offset..offset + N].try_into().expect("the slice has that length")
+}
+
+pub(crate) fn u16_at(bytes: &[u8], offset: usize) -> u16 {
+    u16::from_le_bytes(bytes_at(bytes, offset))
+}
+
+pub(crate) fn u32_at(bytes: &[u8], offset: usize) -> u32 {
+    u32::from_le_bytes(bytes_at(bytes, offset))
+}
+
+pub(crate) fn u64_at(bytes: &[u8], offset: usize) -> u64 {
+    u64::from_le_bytes(bytes_at(bytes, offset))
+}
+
+/// Puts `field` at `offset` of a page.
+pub(crate) fn put(page: &mut [u8], offset: usize, field: &[u8]) {
+    page[offset..offset + field.len()].copy_from_slice(field);
+}
+
+/// Closes a page: its last four bytes are the checksum of those before.
+pub(crate) fn seal(page: &mut [u8]) {
+    let end = page.len() - 4;
+    let checksum = crc32c::crc32c(&page[..end]);
+    put(page, end, &checksum.to_le_bytes());
+}
+
+/// Whether the page's checksum fits.
+pub(crate) fn is_sealed(page: &[u8]) -> bool {
+    let end = page.len() - 4;
+    u32_at(page, end) == crc32c::crc32c(&page[..end])
+}

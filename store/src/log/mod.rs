@@ -1,0 +1,202 @@
+//! The embedded log. In layers: `format` knows the bytes, `segments` and `scan` the files, `index` what stands where;
+//! `encoder` and `writer` append, `reader` and `subscription` read, `recovery` opens. docs/log-format.md describes
+//! the files. Nothing here knows what an event means.
+
+mod address;
+mod checkpoints;
+mod encoder;
+mod error;
+mod format;
+mod index;
+mod names;
+mod open;
+mod options;
+mod preparer;
+mod queue;
+mod reader;
+mod reading;
+mod recovery;
+mod scan;
+mod segments;
+mod shared;
+mod subscription;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use annals_core::disk::{Disk, DiskLock};
+use annals_core::memory::check_query;
+use annals_core::{
+    Append, AppendError, Appended, Batch, Clock, EventStore, Position, Random, ReadError,
+    ReadQuery, Start, StoreIdentity,
+};
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, StreamExt};
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
+
+pub use error::{Damage, Flaw, OpenError};
+pub use options::{APPEND_BYTES_MAX, EVENT_BYTES_MAX, LogOptions};
+
+use format::frame::event_bytes_max;
+use queue::Request;
+use shared::Shared;
+
+/// The embedded event log. Streams of reads and subscriptions outlive it: they end with an error once it is closed.
+pub struct Log {
+    shared: Arc<Shared>,
+    running: Mutex<Option<Running>>,
+}
+
+/// What runs while a log is open.
+struct Running {
+    writer: JoinHandle<()>,
+    encoder: JoinHandle<()>,
+    preparer: JoinHandle<()>,
+    #[allow(dead_code, reason = "held for its drop")]
+    lock: Box<dyn DiskLock>,
+}
+
+/// What a log holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogStats {
+    /// Durable events.
+    pub events: u64,
+    /// Segment files.
+    pub segments: u64,
+    /// Bytes of the segments that hold headers, events and commits.
+    pub bytes: u64,
+    /// Streams that have an event.
+    pub streams: u64,
+}
+
+impl Log {
+    /// Opens the log in the folder `dir`, and makes a new one where there is none. Blocks while it reads the segments.
+    ///
+    /// # Errors
+    /// [`OpenError`]; where damage was found, nothing is changed on the disk.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: impl AsRef<Path>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        options: LogOptions,
+    ) -> Result<Arc<Log>, OpenError> {
+        open::open(disk, dir.as_ref(), clock, random, options).map(Arc::new)
+    }
+
+    /// Takes no more appends, makes durable what is queued, and lets go of the folder. Blocks until then. Dropping the
+    /// log does the same.
+    pub fn close(&self) {
+        let Some(running) = self.running.lock().take() else { return };
+        self.shared.queue.close();
+        let writer = running.writer.join();
+        let encoder = running.encoder.join();
+        self.shared.preparer.stop();
+        let preparer = running.preparer.join();
+        if writer.is_err() || encoder.is_err() || preparer.is_err() {
+            tracing::error!("a thread of the log ended unexpectedly");
+        }
+        self.shared.durable.send_modify(|durable| durable.closed = true);
+        self.shared.segments.close();
+    }
+
+    /// Why the log takes no more writes, once a write or sync has failed. The process should then end with a code
+    /// other than 0 and start again.
+    pub fn poisoned(&self) -> Option<Arc<str>> {
+        self.shared.poison_reason()
+    }
+
+    /// The same to wait on: `wait_for(Option::is_some)`.
+    pub fn watch_poison(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.shared.poisoned.subscribe()
+    }
+
+    /// What the log holds.
+    pub fn stats(&self) -> LogStats {
+        let durable = *self.shared.durable.borrow();
+        LogStats {
+            events: durable.events,
+            segments: self.shared.segments.len() as u64,
+            bytes: self.shared.segments.bytes(durable.end),
+            streams: self.shared.index.read().stream_count() as u64,
+        }
+    }
+
+    /// The most bytes that the append takes in the log.
+    fn measure(&self, append: &Append) -> Result<usize, AppendError> {
+        let mut bytes = 0;
+        for write in &append.writes {
+            for event in &write.events {
+                let size = event_bytes_max(write.stream.as_str(), event);
+                if size > EVENT_BYTES_MAX {
+                    let id = event.id;
+                    let text = format!("event {id} has {size} bytes, {EVENT_BYTES_MAX} at most");
+                    return Err(AppendError::Malformed(text));
+                }
+                bytes += size;
+            }
+        }
+        let most = self.shared.options.append_bytes_max();
+        if bytes > most {
+            let text = format!("it has {bytes} bytes, {most} at most");
+            return Err(AppendError::Malformed(text));
+        }
+        Ok(bytes)
+    }
+
+    fn enqueue(
+        &self,
+        append: Append,
+    ) -> Result<oneshot::Receiver<Result<Appended, AppendError>>, AppendError> {
+        let bytes = self.measure(&append)?;
+        let (reply, answer) = oneshot::channel();
+        self.shared.queue.push(Request { append, bytes, reply })?;
+        Ok(answer)
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl EventStore for Log {
+    fn append(&self, append: Append) -> BoxFuture<'static, Result<Appended, AppendError>> {
+        let queued = self.enqueue(append);
+        Box::pin(async move {
+            queued?.await.unwrap_or_else(|_| {
+                Err(AppendError::Unknown("the writer stopped unexpectedly".to_owned()))
+            })
+        })
+    }
+
+    fn read(&self, query: ReadQuery) -> BoxStream<'static, Result<Batch, ReadError>> {
+        match check_query(&query) {
+            Ok(()) => reading::read(Arc::clone(&self.shared), query),
+            Err(error) => futures::stream::iter([Err(error)]).boxed(),
+        }
+    }
+
+    fn subscribe(&self, query: ReadQuery) -> BoxStream<'static, Result<Batch, ReadError>> {
+        let start = if query.start == Start::End { Start::Edge } else { query.start };
+        match check_query(&query.clone().from(start)) {
+            Ok(()) => reading::subscribe(Arc::clone(&self.shared), query),
+            Err(error) => futures::stream::iter([Err(error)]).boxed(),
+        }
+    }
+
+    fn head(&self) -> Option<Position> {
+        self.shared.durable.borrow().events.checked_sub(1).map(Position)
+    }
+
+    fn identity(&self) -> StoreIdentity {
+        self.shared.identity
+    }
+}

@@ -1,0 +1,225 @@
+//! Opens or makes the folder of a log: lock, identity, checkpoint, segments, and then the threads.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use annals_core::disk::{Disk, DiskFile};
+use annals_core::{Clock, Random, StoreIdentity};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+use super::checkpoints::Checkpoints;
+use super::encoder::Encoder;
+use super::error::{Damage, Flaw, OpenError, at};
+use super::format::checkpoint::{CHECKPOINT_BYTES, Checkpoint};
+use super::format::identity;
+use super::index::Index;
+use super::options::LogOptions;
+use super::preparer::Preparer;
+use super::queue::Queue;
+use super::recovery::{Opened, Recovered, open_segment, recover};
+use super::segments::{Segments, file_number};
+use super::shared::{Durable, Shared};
+use super::tail::Tail;
+use super::writer::{Writer, encode_beside};
+use super::{Log, Running};
+
+const LOCK: &str = "lock";
+const IDENTITY: &str = "identity";
+const IDENTITY_NEW: &str = "identity.new";
+const CHECKPOINT: &str = "checkpoint";
+
+/// Opens a log; see [`Log::open`].
+pub(crate) fn open(
+    disk: Arc<dyn Disk>,
+    directory: &Path,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    options: LogOptions,
+) -> Result<Log, OpenError> {
+    options.check()?;
+    disk.create_directory(directory).map_err(at("making", directory))?;
+    let lock = disk.lock(&directory.join(LOCK)).map_err(|error| {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return OpenError::Locked { directory: directory.to_owned() };
+        }
+        at("locking", directory)(error)
+    })?;
+    // A process that ended before its own sync may have left names that a power cut would take back.
+    if !options.sabotage().skip_sync_at_open {
+        disk.sync_directory(directory).map_err(at("syncing", directory))?;
+    }
+    let names = disk.list(directory).map_err(at("listing", directory))?;
+    let identity = if names.iter().any(|name| name == IDENTITY) {
+        read_identity(&*disk, directory)?
+    } else {
+        make(&*disk, directory, &names, &*clock, &*random)?
+    };
+    let (checkpoint, checkpoint_file) = read_checkpoint(&*disk, directory, identity)?;
+    let believe = options.sabotage().skip_checksum;
+    let segments = Segments::new(Arc::clone(&disk), directory, believe);
+    let index = Arc::new(RwLock::new(Index::default()));
+    let opened = open_segments(&*disk, &segments, &names, identity)?;
+    let recovered = recover(&segments, &opened, &index, checkpoint, options.sabotage())?;
+    for Opened { header, file } in opened {
+        segments.push(&header, file);
+    }
+    let sequence = checkpoint.map_or(0, |checkpoint| checkpoint.sequence);
+    let checkpoint_path = directory.join(CHECKPOINT);
+    let durable = Durable { end: recovered.end, events: recovered.events, closed: false };
+    let shared = Arc::new(Shared {
+        disk,
+        directory: directory.to_owned(),
+        clock,
+        random,
+        identity,
+        segments,
+        index,
+        tail: Tail::new(options.tail_bytes_max),
+        queue: Queue::new(options.queue_appends_max, options.queue_bytes_max),
+        preparer: Preparer::new(),
+        checkpoints: Checkpoints::new(checkpoint_path, checkpoint_file, sequence),
+        durable: watch::Sender::new(durable),
+        poisoned: watch::Sender::new(None),
+        options,
+    });
+    start(shared, recovered, lock)
+}
+
+fn start(
+    shared: Arc<Shared>,
+    recovered: Recovered,
+    lock: Box<dyn annals_core::disk::DiskLock>,
+) -> Result<Log, OpenError> {
+    let encoder = Arc::new(Mutex::new(Encoder::new(Arc::clone(&shared), &recovered)));
+    let writer =
+        Writer::new(Arc::clone(&shared), Arc::clone(&encoder), recovered.file, recovered.chain);
+    let directory = shared.directory.clone();
+    let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(run)
+            .map_err(at("starting a thread for", &directory))
+    };
+    let beside = Arc::clone(&shared);
+    let prepare = Arc::clone(&shared);
+    let running = Running {
+        preparer: spawn(
+            "log-prepare",
+            Box::new(move || {
+                prepare.preparer.run(&*prepare.disk, &prepare.directory, &prepare.checkpoints);
+            }),
+        )?,
+        encoder: spawn("log-encode", Box::new(move || encode_beside(&beside, &encoder)))?,
+        writer: spawn("log-write", Box::new(move || writer.run()))?,
+        lock,
+    };
+    Ok(Log { shared, running: Mutex::new(Some(running)) })
+}
+
+fn read_all(file: &dyn DiskFile, path: &Path) -> Result<Vec<u8>, OpenError> {
+    let length = file.length().map_err(at("reading", path))?;
+    let mut bytes = vec![0; usize::try_from(length.min(1 << 20)).unwrap_or(0)];
+    let read = file.read_at(&mut bytes, 0).map_err(at("reading", path))?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+fn read_identity(disk: &dyn Disk, directory: &Path) -> Result<StoreIdentity, OpenError> {
+    let path = directory.join(IDENTITY);
+    let file = disk.open(&path).map_err(at("opening", &path))?;
+    let bytes = read_all(&*file, &path)?;
+    identity::decode(&bytes)
+        .map_err(|flaw| Damage { file: path, offset: 0, position: None, flaw }.into())
+}
+
+/// Makes a new log. Its identity is written last: without it, the folder holds no log yet.
+fn make(
+    disk: &dyn Disk,
+    directory: &Path,
+    names: &[String],
+    clock: &dyn Clock,
+    random: &dyn Random,
+) -> Result<StoreIdentity, OpenError> {
+    if names.iter().any(|name| file_number(name).is_some()) {
+        let (file, flaw) = (directory.join(IDENTITY), Flaw::Missing);
+        return Err(Damage { file, offset: 0, position: None, flaw }.into());
+    }
+    let now = clock.now();
+    let identity = StoreIdentity { id: random.uuid_v7(now), epoch: 1 };
+    let path = directory.join(CHECKPOINT);
+    let file = fresh(disk, &path, names)?;
+    file.write_at(&[0; CHECKPOINT_BYTES], 0)
+        .and_then(|()| file.sync_data())
+        .map_err(at("writing", &path))?;
+    let path = directory.join(IDENTITY_NEW);
+    let file = fresh(disk, &path, names)?;
+    file.write_at(&identity::encode(identity, now), 0)
+        .and_then(|()| file.sync_data())
+        .map_err(at("writing", &path))?;
+    disk.rename(&path, &directory.join(IDENTITY)).map_err(at("renaming", &path))?;
+    disk.sync_directory(directory).map_err(at("syncing", directory))?;
+    if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        disk.sync_directory(parent).map_err(at("syncing", parent))?;
+    }
+    Ok(identity)
+}
+
+/// Makes a file, in place of one that an interrupted start left.
+fn fresh(disk: &dyn Disk, path: &Path, names: &[String]) -> Result<Arc<dyn DiskFile>, OpenError> {
+    let left = names.iter().any(|name| path.file_name().is_some_and(|file| file == name.as_str()));
+    if left {
+        disk.remove(path).map_err(at("removing", path))?;
+    }
+    disk.create(path).map_err(at("making", path))
+}
+
+fn read_checkpoint(
+    disk: &dyn Disk,
+    directory: &Path,
+    identity: StoreIdentity,
+) -> Result<(Option<Checkpoint>, Arc<dyn DiskFile>), OpenError> {
+    let path = directory.join(CHECKPOINT);
+    let damage = |flaw| Damage { file: path.clone(), offset: 0, position: None, flaw };
+    let file = match disk.open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(damage(Flaw::Missing).into());
+        }
+        opened => opened.map_err(at("opening", &path))?,
+    };
+    let bytes = read_all(&*file, &path)?;
+    let checkpoint = Checkpoint::decode(&bytes);
+    if checkpoint.is_some_and(|checkpoint| checkpoint.store != identity.id) {
+        return Err(damage(Flaw::Foreign).into());
+    }
+    // A torn write spoils one slot only, and there is a second one from the second write on.
+    let written = bytes.iter().any(|byte| *byte != 0);
+    if bytes.len() != CHECKPOINT_BYTES || (checkpoint.is_none() && both_slots(&bytes) && written) {
+        return Err(damage(Flaw::Checksum).into());
+    }
+    Ok((checkpoint, file))
+}
+
+/// Whether something was written to each slot.
+fn both_slots(bytes: &[u8]) -> bool {
+    let halves = bytes.split_at(bytes.len() / 2);
+    [halves.0, halves.1].iter().all(|half| half.iter().any(|byte| *byte != 0))
+}
+
+fn open_segments(
+    disk: &dyn Disk,
+    segments: &Segments,
+    names: &[String],
+    identity: StoreIdentity,
+) -> Result<Vec<Opened>, OpenError> {
+    let mut opened = Vec::new();
+    for (before, number) in (0_u32..).zip(names.iter().filter_map(|name| file_number(name))) {
+        if number != before + 1 {
+            let (file, flaw) = (segments.path(before + 1), Flaw::Missing);
+            return Err(Damage { file, offset: 0, position: None, flaw }.into());
+        }
+        opened.push(open_segment(disk, &segments.path(number), number, identity)?);
+    }
+    Ok(opened)
+}

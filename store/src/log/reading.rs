@@ -1,0 +1,78 @@
+//! Reads and subscriptions as streams. The next batch of a read is fetched while the consumer handles the last one;
+//! nothing more is fetched ahead, so memory stays bounded and no thread waits for a slow consumer.
+
+use std::sync::Arc;
+
+use annals_core::{Batch, ReadError, ReadQuery};
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{BoxStream, StreamExt, unfold};
+
+use super::reader::Read;
+use super::shared::{Durable, Shared};
+use super::subscription::{Subscription, blocking};
+
+type Step = BoxFuture<'static, Result<(Read, Option<Batch>), ReadError>>;
+
+enum State {
+    Begin(Arc<Shared>, Box<ReadQuery>, Durable),
+    Wait(Step),
+    End,
+}
+
+/// A read as a stream.
+pub(crate) fn read(shared: Arc<Shared>, query: ReadQuery) -> BoxStream<'static, Batches> {
+    let end = *shared.durable.borrow();
+    let begin = State::Begin(shared, Box::new(query), end);
+    unfold(begin, |state| async {
+        let step = match state {
+            State::Begin(shared, query, end) => begin_read(shared, query, end),
+            State::Wait(step) => step,
+            State::End => return None,
+        };
+        Some(match step.await {
+            Err(error) => (Err(error), State::End),
+            Ok((read, Some(batch))) => (Ok(batch), State::Wait(fetch(read))),
+            Ok((read, None)) => (Ok(read.last_batch()?), State::End),
+        })
+    })
+    .boxed()
+}
+
+/// What such a stream gives.
+pub(crate) type Batches = Result<Batch, ReadError>;
+
+fn begin_read(shared: Arc<Shared>, query: Box<ReadQuery>, end: Durable) -> Step {
+    blocking(move || {
+        let mut read = Read::begin(shared, &query, end)?;
+        let batch = read.next_batch()?;
+        Ok((read, batch))
+    })
+    .boxed()
+}
+
+/// Begins to fetch the next batch at once.
+fn fetch(mut read: Read) -> Step {
+    let task = tokio::task::spawn_blocking(move || {
+        let batch = read.next_batch()?;
+        Ok((read, batch))
+    });
+    async move {
+        task.await.unwrap_or_else(|error| {
+            Err(ReadError::Fault { attempt: "the log".to_owned(), source: Arc::new(error) })
+        })
+    }
+    .boxed()
+}
+
+/// A subscription as a stream.
+pub(crate) fn subscribe(shared: Arc<Shared>, query: ReadQuery) -> BoxStream<'static, Batches> {
+    let begin = Some(Subscription::new(shared, query));
+    unfold(begin, |state| async {
+        let mut subscription = state?;
+        match subscription.next_batch().await {
+            Ok(batch) => Some((Ok(batch), Some(subscription))),
+            Err(error) => Some((Err(error), None)),
+        }
+    })
+    .boxed()
+}

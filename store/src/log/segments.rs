@@ -1,0 +1,169 @@
+//! The segment files of a log and the few of them that are open. Frames are only ever read up to a segment's end.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use annals_core::disk::{Disk, DiskFile};
+use parking_lot::{Mutex, RwLock};
+
+use super::address::Address;
+use super::error::{Damage, Flaw, ScanError};
+use super::format::frame::{self, Extent, Frame, FrameIdentity};
+use super::format::header::SegmentHeader;
+
+/// How many segment files are open for reading at most.
+const OPEN_FILES_MAX: usize = 128;
+/// What is read first of a frame of unknown length.
+const FRAME_GUESS_BYTES: usize = 1024;
+
+/// One segment file.
+pub(crate) struct Segment {
+    pub(crate) number: u32,
+    pub(crate) frames: FrameIdentity,
+    pub(crate) path: PathBuf,
+    /// Where its frames end, once it is sealed.
+    end: AtomicU32,
+}
+
+impl Segment {
+    /// Where its frames end; the largest number while it is the active one.
+    pub(crate) fn end(&self) -> u32 {
+        self.end.load(Ordering::Acquire)
+    }
+}
+
+/// All segments, from number 1 without a gap.
+pub(crate) struct Segments {
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    list: RwLock<Vec<Arc<Segment>>>,
+    open: Mutex<VecDeque<(u32, Arc<dyn DiskFile>)>>,
+    /// A sabotage of the tests.
+    pub(crate) believe_checksums: bool,
+}
+
+/// The file name of a segment.
+pub(crate) fn file_name(number: u32) -> String {
+    format!("{number:08}.segment")
+}
+
+/// The number of the segment with that file name.
+pub(crate) fn file_number(name: &str) -> Option<u32> {
+    let digits = name.strip_suffix(".segment")?;
+    let number = digits.parse().ok()?;
+    (file_name(number) == name).then_some(number)
+}
+
+impl Segments {
+    pub(crate) fn new(disk: Arc<dyn Disk>, directory: &Path, believe: bool) -> Segments {
+        Segments {
+            disk,
+            directory: directory.to_owned(),
+            list: RwLock::default(),
+            open: Mutex::default(),
+            believe_checksums: believe,
+        }
+    }
+
+    pub(crate) fn path(&self, number: u32) -> PathBuf {
+        self.directory.join(file_name(number))
+    }
+
+    /// Adds the next segment; the one before it is sealed at the header's `previous_end`.
+    pub(crate) fn push(&self, header: &SegmentHeader, file: Arc<dyn DiskFile>) -> Arc<Segment> {
+        let mut list = self.list.write();
+        assert_eq!(list.len() + 1, header.segment as usize, "segments follow on each other");
+        if let Some(last) = list.last() {
+            last.end.store(header.previous_end, Ordering::Release);
+        }
+        let segment = Arc::new(Segment {
+            number: header.segment,
+            frames: header.frames(),
+            path: self.path(header.segment),
+            end: AtomicU32::new(u32::MAX),
+        });
+        list.push(Arc::clone(&segment));
+        drop(list);
+        self.keep(header.segment, file);
+        segment
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.list.read().len()
+    }
+
+    /// The bytes of headers and frames, when the log ends at `end`.
+    pub(crate) fn bytes(&self, end: Address) -> u64 {
+        let list = self.list.read();
+        let sealed = list.iter().filter(|segment| segment.number < end.segment);
+        sealed.map(|segment| u64::from(segment.end())).sum::<u64>() + u64::from(end.offset)
+    }
+
+    pub(crate) fn get(&self, number: u32) -> Arc<Segment> {
+        Arc::clone(&self.list.read()[number as usize - 1])
+    }
+
+    /// The segment's file, opened where it is not open.
+    pub(crate) fn file(&self, segment: &Segment) -> io::Result<Arc<dyn DiskFile>> {
+        let open = self.open.lock();
+        if let Some((_, file)) = open.iter().rev().find(|(number, _)| *number == segment.number) {
+            return Ok(Arc::clone(file));
+        }
+        drop(open);
+        let file = self.disk.open(&segment.path)?;
+        self.keep(segment.number, Arc::clone(&file));
+        Ok(file)
+    }
+
+    fn keep(&self, number: u32, file: Arc<dyn DiskFile>) {
+        let mut open = self.open.lock();
+        if open.len() >= OPEN_FILES_MAX {
+            open.pop_front();
+        }
+        open.push_back((number, file));
+    }
+
+    /// Lets go of all files.
+    pub(crate) fn close(&self) {
+        self.open.lock().clear();
+    }
+
+    /// The event frame at an address, with its bytes.
+    pub(crate) fn frame_at(
+        &self,
+        address: Address,
+    ) -> Result<(Vec<u8>, frame::EventFrame), ScanError> {
+        let segment = self.get(address.segment);
+        let disk = |source| ScanError::Disk { path: segment.path.clone(), source };
+        let file = self.file(&segment).map_err(disk)?;
+        let damage = |flaw| Damage {
+            file: segment.path.clone(),
+            offset: u64::from(address.offset),
+            position: None,
+            flaw,
+        };
+        let mut wanted = FRAME_GUESS_BYTES;
+        loop {
+            let mut bytes = vec![0; wanted];
+            let read = file.read_at(&mut bytes, u64::from(address.offset)).map_err(disk)?;
+            let short = read < wanted;
+            bytes.truncate(read);
+            let room = segment.end().saturating_sub(address.offset) as usize;
+            match frame::extent(&bytes, room).map_err(damage)? {
+                Extent::Frame(length) => {
+                    bytes.truncate(length);
+                    let decoded = frame::decode(&bytes, segment.frames, self.believe_checksums);
+                    let Frame::Event(event) = decoded.map_err(damage)? else {
+                        return Err(damage(Flaw::Sequence).into());
+                    };
+                    return Ok((bytes, event));
+                }
+                Extent::More(more) if !short && more > wanted => wanted = more,
+                Extent::More(_) | Extent::Blank => return Err(damage(Flaw::Missing).into()),
+            }
+        }
+    }
+}

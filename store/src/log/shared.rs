@@ -1,0 +1,66 @@
+//! What the parts of an open log share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use annals_core::disk::Disk;
+use annals_core::{Clock, Random, StoreIdentity};
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+use super::address::Address;
+use super::checkpoints::Checkpoints;
+use super::index::Index;
+use super::options::LogOptions;
+use super::preparer::Preparer;
+use super::queue::Queue;
+use super::segments::Segments;
+use super::tail::Tail;
+
+/// How far the log is durable: readers never look beyond it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Durable {
+    /// The end of the last durable batch.
+    pub(crate) end: Address,
+    /// How many events stand before it; they have the positions before this number.
+    pub(crate) events: u64,
+    /// Nothing more comes.
+    pub(crate) closed: bool,
+}
+
+/// What the parts of an open log share.
+pub(crate) struct Shared {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) directory: PathBuf,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) options: LogOptions,
+    pub(crate) identity: StoreIdentity,
+    pub(crate) segments: Segments,
+    pub(crate) index: Arc<RwLock<Index>>,
+    pub(crate) tail: Tail,
+    pub(crate) queue: Queue,
+    pub(crate) preparer: Preparer,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) durable: watch::Sender<Durable>,
+    pub(crate) poisoned: watch::Sender<Option<Arc<str>>>,
+}
+
+impl Shared {
+    /// Takes no more writes, for this reason; the first one stays.
+    pub(crate) fn poison(&self, reason: &str) {
+        self.poisoned.send_if_modified(|poisoned| {
+            if poisoned.is_some() {
+                return false;
+            }
+            tracing::error!(reason, "the log takes no more writes");
+            *poisoned = Some(Arc::from(reason));
+            true
+        });
+        self.queue.refuse_all(reason);
+    }
+
+    pub(crate) fn poison_reason(&self) -> Option<Arc<str>> {
+        self.poisoned.borrow().clone()
+    }
+}

@@ -1,0 +1,168 @@
+//! A subscription: from the disk until the tail in memory reaches, then from the tail. What it delivered last is one
+//! number, the position behind it, so there is no seam where an event could be missed or doubled; a slow one falls
+//! back to the disk. It holds no thread while its consumer is busy.
+
+use std::sync::Arc;
+
+use annals_core::{
+    Batch, Direction, Position, ReadError, ReadQuery, RecordedEvent, Revision, Start, Timestamp,
+};
+use tokio::sync::watch;
+
+use super::names::Names;
+use super::reader::{BATCH_EVENTS, Read, Wanted};
+use super::shared::{Durable, Shared};
+
+/// The log was closed under a subscription.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the log was closed")]
+pub(crate) struct Closed;
+
+/// A subscription under way.
+pub(crate) struct Subscription {
+    shared: Arc<Shared>,
+    durable: watch::Receiver<Durable>,
+    query: ReadQuery,
+    wanted: Wanted,
+    /// The position behind the last one looked at.
+    next: u64,
+    /// Nothing was delivered yet.
+    fresh: bool,
+    reading: Option<Box<Reading>>,
+}
+
+/// A read from the disk up to a position.
+struct Reading {
+    read: Read,
+    end: u64,
+}
+
+impl Subscription {
+    /// Begins at the query's start; `Start::End` means behind what is durable now.
+    pub(crate) fn new(shared: Arc<Shared>, query: ReadQuery) -> Subscription {
+        let mut durable = shared.durable.subscribe();
+        let now = *durable.borrow_and_update();
+        let next = match query.start {
+            Start::Position(Position(start)) => start.min(now.events),
+            Start::After(Position(start)) => start.saturating_add(1).min(now.events),
+            Start::End => now.events,
+            Start::Edge | Start::Revision(_) | Start::Time(_) => 0,
+        };
+        let wanted = Wanted::of(&query);
+        Subscription { shared, durable, query, wanted, next, fresh: true, reading: None }
+    }
+
+    /// Waits for the next batch.
+    pub(crate) async fn next_batch(&mut self) -> Result<Batch, ReadError> {
+        loop {
+            let now = *self.durable.borrow_and_update();
+            if self.next < now.events {
+                if let Some(batch) = self.step(now).await? {
+                    self.fresh = false;
+                    return Ok(batch);
+                }
+                continue;
+            }
+            if std::mem::take(&mut self.fresh) && now.events > 0 {
+                let through = Some(Position(now.events - 1));
+                return Ok(Batch { events: Vec::new(), through, caught_up: true });
+            }
+            if now.closed || self.durable.changed().await.is_err() {
+                let attempt = "live events".to_owned();
+                return Err(ReadError::Fault { attempt, source: Arc::new(Closed) });
+            }
+        }
+    }
+
+    async fn step(&mut self, now: Durable) -> Result<Option<Batch>, ReadError> {
+        if self.reading.is_none() {
+            if let Some(batch) = self.from_tail(now) {
+                return Ok(Some(batch));
+            }
+        }
+        let reading = self.reading.take();
+        let (shared, query) = (Arc::clone(&self.shared), self.disk_query());
+        let step = move || {
+            let mut reading = match reading {
+                Some(reading) => reading,
+                None => {
+                    let read = Read::begin(shared, &query, now)?;
+                    Box::new(Reading { read, end: now.events })
+                }
+            };
+            let batch = reading.read.next_batch()?;
+            Ok((reading, batch))
+        };
+        let (reading, batch) = blocking(step).await?;
+        let Some(mut batch) = batch else {
+            // The read is at its end: everything before that was looked at.
+            self.next = reading.end;
+            let through = reading.end.checked_sub(1).map(Position);
+            let caught_up = self.next >= self.durable.borrow().events;
+            return Ok(Some(Batch { events: Vec::new(), through, caught_up }));
+        };
+        if let Some(Position(through)) = batch.through {
+            self.next = self.next.max(through + 1);
+        }
+        // The read began where this subscription is, which may be before its start.
+        batch.events.retain(|event| self.has_begun(event));
+        let caught_up = self.next >= self.durable.borrow().events;
+        if self.next < reading.end {
+            self.reading = Some(reading);
+        }
+        Ok(Some(Batch { caught_up, ..batch }))
+    }
+
+    /// The query for what comes next from the disk.
+    fn disk_query(&self) -> ReadQuery {
+        let start = match self.query.start {
+            // These say more than a position, and nothing was looked at yet.
+            start @ (Start::Revision(_) | Start::Time(_)) if self.next == 0 => start,
+            Start::Edge
+            | Start::Revision(_)
+            | Start::Position(_)
+            | Start::After(_)
+            | Start::Time(_)
+            | Start::End => Start::Position(Position(self.next)),
+        };
+        let query = self.query.clone();
+        ReadQuery { direction: Direction::Forwards, limit: None, start, ..query }
+    }
+
+    fn from_tail(&mut self, now: Durable) -> Option<Batch> {
+        let batches = self.shared.tail.from(self.next, BATCH_EVENTS as u64);
+        let end = batches.last()?.end_position();
+        let mut names = Names::new(Arc::clone(&self.shared.index));
+        let mut events = Vec::new();
+        for batch in &batches {
+            let skipped = self.next.saturating_sub(batch.first_position);
+            let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+            let fresh = batch.events(&mut names).iter().skip(skipped);
+            events.extend(
+                fresh.filter(|event| self.has_begun(event) && self.wanted.matches(event)).cloned(),
+            );
+        }
+        self.next = end;
+        let caught_up = end >= now.events;
+        Some(Batch { events, through: end.checked_sub(1).map(Position), caught_up })
+    }
+
+    fn has_begun(&self, event: &RecordedEvent) -> bool {
+        match self.query.start {
+            Start::Revision(Revision(start)) => event.revision.0 >= start,
+            Start::Time(Timestamp(start)) => event.time.0 >= start,
+            Start::Position(start) => event.position >= start,
+            Start::After(start) => event.position > start,
+            Start::Edge | Start::End => true,
+        }
+    }
+}
+
+/// Runs a step of a read on a thread that may block.
+pub(crate) async fn blocking<T: Send + 'static>(
+    step: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+) -> Result<T, ReadError> {
+    tokio::task::spawn_blocking(step).await.unwrap_or_else(|error| {
+        Err(ReadError::Fault { attempt: "the log".to_owned(), source: Arc::new(error) })
+    })
+}

@@ -1,0 +1,130 @@
+//! The newest batches, kept in memory within a bound and shared by all live subscriptions. Their events are decoded
+//! once, by whoever needs them first.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
+
+use annals_core::RecordedEvent;
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+use super::address::Address;
+use super::format::frame::{self, Extent, Frame, FrameIdentity};
+use super::names::Names;
+use super::reader::build;
+
+/// A batch as it was written.
+pub(crate) struct WrittenBatch {
+    pub(crate) identity: FrameIdentity,
+    /// Where it stands.
+    pub(crate) start: Address,
+    /// Event frames and the commit frame.
+    pub(crate) bytes: Bytes,
+    pub(crate) first_position: u64,
+    pub(crate) count: u64,
+    decoded: OnceLock<Vec<RecordedEvent>>,
+}
+
+impl WrittenBatch {
+    pub(crate) fn new(
+        identity: FrameIdentity,
+        start: Address,
+        bytes: Bytes,
+        first_position: u64,
+        count: u64,
+    ) -> WrittenBatch {
+        let decoded = OnceLock::new();
+        WrittenBatch { identity, start, bytes, first_position, count, decoded }
+    }
+
+    /// The position behind its last event.
+    pub(crate) fn end_position(&self) -> u64 {
+        self.first_position + self.count
+    }
+
+    /// Where the next batch begins, in the same segment.
+    pub(crate) fn end(&self) -> Address {
+        let length = u32::try_from(self.bytes.len()).expect("a batch fits into a segment");
+        Address { offset: self.start.offset + length, ..self.start }
+    }
+
+    /// The bytes from an address within it on.
+    pub(crate) fn bytes_from(&self, address: Address) -> Option<&[u8]> {
+        let within = self.start <= address && address < self.end();
+        within.then(|| &self.bytes[(address.offset - self.start.offset) as usize..])
+    }
+
+    /// Its events.
+    pub(crate) fn events(&self, names: &mut Names) -> &[RecordedEvent] {
+        self.decoded.get_or_init(|| {
+            let mut events = Vec::with_capacity(usize::try_from(self.count).unwrap_or(0));
+            let mut at = 0;
+            // These bytes were made in this process and never left it.
+            while let Ok(Extent::Frame(length)) =
+                frame::extent(&self.bytes[at..], self.bytes.len() - at)
+            {
+                let bytes = self.bytes.slice(at..at + length);
+                if let Ok(Frame::Event(frame)) = frame::decode(&bytes, self.identity, true) {
+                    events.extend(build(&bytes, 0, &frame, names));
+                }
+                at += length;
+            }
+            assert_eq!(events.len() as u64, self.count, "a written batch is whole");
+            events
+        })
+    }
+
+    fn memory(&self) -> usize {
+        let decoded = usize::try_from(self.count).unwrap_or(0) * size_of::<RecordedEvent>();
+        self.bytes.len() + decoded
+    }
+}
+
+/// The newest batches.
+pub(crate) struct Tail {
+    bytes_max: usize,
+    kept: RwLock<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    batches: VecDeque<Arc<WrittenBatch>>,
+    bytes: usize,
+}
+
+impl Tail {
+    pub(crate) fn new(bytes_max: usize) -> Tail {
+        Tail { bytes_max, kept: RwLock::default() }
+    }
+
+    /// Adds a durable batch and lets go of the oldest ones beyond the bound.
+    pub(crate) fn push(&self, batch: Arc<WrittenBatch>) {
+        let mut kept = self.kept.write();
+        kept.bytes += batch.memory();
+        kept.batches.push_back(batch);
+        while kept.bytes > self.bytes_max
+            && let Some(oldest) = kept.batches.pop_front()
+        {
+            kept.bytes -= oldest.memory();
+        }
+    }
+
+    /// Batches from the one that holds `position` on, until they hold `events` or more; none where it is too old.
+    pub(crate) fn from(&self, position: u64, events: u64) -> Vec<Arc<WrittenBatch>> {
+        let kept = self.kept.read();
+        let first = kept.batches.partition_point(|batch| batch.end_position() <= position);
+        let mut found = Vec::new();
+        let mut count = 0;
+        for batch in kept.batches.range(first..) {
+            if found.is_empty() && batch.first_position > position {
+                break;
+            }
+            count += batch.end_position() - batch.first_position.max(position);
+            found.push(Arc::clone(batch));
+            if count >= events {
+                break;
+            }
+        }
+        found
+    }
+}

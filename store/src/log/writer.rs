@@ -1,0 +1,230 @@
+//! The one thread that writes: it takes the open batch, writes it with one write and one sync, then makes it known
+//! and answers. If a write or sync fails, what was under way is unknown and the log takes no more writes.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use annals_core::AppendError;
+use annals_core::disk::DiskFile;
+use parking_lot::Mutex;
+
+use super::encoder::{Encoder, Filled, Group, NewSegment};
+use super::format::checkpoint::Checkpoint;
+use super::preparer::{Job, SPARE};
+use super::queue::answer;
+use super::shared::{Durable, Shared};
+use super::tail::WrittenBatch;
+
+/// The writer's own state.
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    encoder: Arc<Mutex<Encoder>>,
+    /// The active segment's file; nothing where the next batch begins a segment.
+    file: Option<Arc<dyn DiskFile>>,
+    /// The hash chain up to the durable end.
+    chain: [u8; 32],
+}
+
+/// A write that failed: what was being done, and why.
+struct Failed(&'static str, io::Error);
+
+impl Writer {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        encoder: Arc<Mutex<Encoder>>,
+        file: Option<Arc<dyn DiskFile>>,
+        chain: [u8; 32],
+    ) -> Writer {
+        Writer { shared, encoder, file, chain }
+    }
+
+    /// The thread: ends when the queue is closed and empty, or the log poisoned.
+    pub(crate) fn run(mut self) {
+        let mut guard = PoisonOnPanic { shared: Arc::clone(&self.shared), finished: false };
+        while self.shared.queue.wait_for_work() {
+            while self.write_group() {}
+        }
+        // What was being encoded beside the last sync when the queue was closed.
+        while self.write_group() {}
+        if self.shared.poison_reason().is_none() {
+            self.checkpoint();
+        }
+        guard.finished = true;
+    }
+
+    /// Writes one group; false when there is nothing to do.
+    fn write_group(&mut self) -> bool {
+        let mut encoder = self.encoder.lock();
+        let filled = encoder.fill();
+        let group = encoder.take();
+        let left = encoder.has_left();
+        drop(encoder);
+        let idle = group.batch.is_none() && group.answers.is_empty();
+        if !self.settle(group) {
+            return false;
+        }
+        if filled == Filled::NeedsSegment && idle {
+            self.obtain_segment();
+        }
+        left || !idle
+    }
+
+    /// Makes a group durable and answers. False when the log is poisoned.
+    fn settle(&mut self, group: Group) -> bool {
+        let Group { new_segment, batch, chain, answers } = group;
+        let answers = if self.shared.options.sabotage().answer_before_sync {
+            reply(answers);
+            Vec::new()
+        } else {
+            answers
+        };
+        if let Some(batch) = batch {
+            if let Err(Failed(attempt, error)) = self.write(new_segment, &batch) {
+                self.poison(&format!("{attempt} failed: {error}"), answers);
+                return false;
+            }
+            self.chain = chain;
+            self.publish(&batch, answers.len());
+        }
+        reply(answers);
+        true
+    }
+
+    fn write(&mut self, new: Option<NewSegment>, batch: &WrittenBatch) -> Result<(), Failed> {
+        let swallow = self.shared.options.sabotage().swallow_errors;
+        if let Some(new) = new {
+            self.begin_segment(new)?;
+        }
+        let file = self.file.as_ref().expect("a batch has a segment");
+        let written = file.write_at(&batch.bytes, u64::from(batch.start.offset));
+        if !swallow {
+            written.map_err(|error| Failed("writing to the log", error))?;
+        }
+        let begun = Instant::now();
+        let synced = file.sync_data();
+        if !swallow {
+            synced.map_err(|error| Failed("syncing the log", error))?;
+        }
+        metrics::histogram!("annals_store_sync_seconds").record(begun.elapsed());
+        let end = batch.end().offset;
+        if u64::from(end) * 2 > self.shared.options.segment_bytes {
+            self.shared.preparer.ask(self.shared.options.segment_bytes);
+        }
+        Ok(())
+    }
+
+    /// Gives the spare file its header and its name, durably, before anything is written to it.
+    fn begin_segment(&mut self, new: NewSegment) -> Result<(), Failed> {
+        let shared = &self.shared;
+        let NewSegment { header, file } = new;
+        file.write_at(&header.encode(), 0)
+            .and_then(|()| file.sync_data())
+            .map_err(|error| Failed("beginning a segment", error))?;
+        let (spare, path) = (shared.directory.join(SPARE), shared.segments.path(header.segment));
+        shared.disk.rename(&spare, &path).map_err(|error| Failed("naming a segment", error))?;
+        if !shared.options.sabotage().skip_directory_sync {
+            sync_directory(shared, &shared.directory)?;
+        }
+        shared.preparer.named();
+        shared.segments.push(&header, Arc::clone(&file));
+        if let Some(sealed) = self.file.replace(file) {
+            shared.preparer.push(Job::Trim(sealed, u64::from(header.previous_end)));
+            if let Some(checkpoint) = self.durable_now() {
+                shared.preparer.push(Job::Checkpoint(checkpoint));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets readers see the batch.
+    fn publish(&self, batch: &Arc<WrittenBatch>, appends: usize) {
+        self.shared.tail.push(Arc::clone(batch));
+        let (end, events) = (batch.end(), batch.end_position());
+        self.shared.durable.send_replace(Durable { end, events, closed: false });
+        metrics::counter!("annals_store_appends_total").increment(appends as u64);
+        metrics::counter!("annals_store_events_total").increment(batch.count);
+        metrics::counter!("annals_store_bytes_total").increment(batch.bytes.len() as u64);
+        let count = u32::try_from(batch.count).unwrap_or(u32::MAX);
+        metrics::histogram!("annals_store_group_events").record(f64::from(count));
+    }
+
+    /// Waits for the next segment; refuses what waits where there is no room for it.
+    fn obtain_segment(&self) {
+        let Err(error) = self.shared.preparer.wait(self.shared.options.segment_bytes) else {
+            return;
+        };
+        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            let text = format!("the disk has no room for the next segment: {error}");
+            let mut encoder = self.encoder.lock();
+            encoder.refuse_waiting(&AppendError::TooMuch(text));
+        } else {
+            self.poison(&format!("preparing a segment failed: {error}"), Vec::new());
+        }
+    }
+
+    fn poison(&self, reason: &str, answers: Answers) {
+        self.shared.poison(reason);
+        let mut encoder = self.encoder.lock();
+        let group = encoder.take();
+        encoder.refuse_waiting(&AppendError::ReadOnly(reason.to_owned()));
+        drop(encoder);
+        for (reply, _) in answers.into_iter().chain(group.answers) {
+            answer(reply, Err(AppendError::Unknown(reason.to_owned())));
+        }
+    }
+
+    fn durable_now(&self) -> Option<Checkpoint> {
+        let durable = *self.shared.durable.borrow();
+        (durable.events > 0).then_some(Checkpoint {
+            store: self.shared.identity.id,
+            epoch: self.shared.identity.epoch,
+            sequence: 0,
+            end: durable.end,
+            events: durable.events,
+            chain: self.chain,
+        })
+    }
+
+    fn checkpoint(&self) {
+        if let Some(checkpoint) = self.durable_now() {
+            self.shared.checkpoints.write(checkpoint);
+        }
+    }
+}
+
+type Answers = Vec<(super::queue::Reply, Result<annals_core::Appended, AppendError>)>;
+
+fn reply(answers: Answers) {
+    for (reply, result) in answers {
+        answer(reply, result);
+    }
+}
+
+fn sync_directory(shared: &Shared, directory: &Path) -> Result<(), Failed> {
+    shared.disk.sync_directory(directory).map_err(|error| Failed("syncing the folder", error))
+}
+
+/// The thread that encodes beside a sync.
+pub(crate) fn encode_beside(shared: &Shared, encoder: &Mutex<Encoder>) {
+    while shared.queue.wait_for_backlog() {
+        let filled = encoder.lock().fill();
+        tracing::trace!(?filled, "encoded beside a sync");
+        shared.queue.encoded();
+    }
+}
+
+/// Our own bug in the writer must not leave callers waiting.
+struct PoisonOnPanic {
+    shared: Arc<Shared>,
+    finished: bool,
+}
+
+impl Drop for PoisonOnPanic {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.shared.poison("the writer stopped unexpectedly");
+        }
+    }
+}
