@@ -6,6 +6,7 @@ pub mod codec;
 pub mod config;
 pub mod demo;
 pub mod engine;
+pub mod exchange;
 pub mod import;
 pub mod router;
 pub mod telemetry;

@@ -16,10 +16,10 @@ const NOT_THERE: i32 = 4;
 const MALFORMED: i32 = 2;
 const UNAVAILABLE: i32 = 7;
 
-/// `annals WORDS… --data DATA`.
+/// `annals --data DATA WORDS…`.
 fn on(data: &Path, words: &str) -> Command {
     let mut command = annals();
-    command.args(words.split(' ')).arg("--data").arg(data);
+    command.arg("--data").arg(data).args(words.split(' '));
     command
 }
 
@@ -145,7 +145,8 @@ fn a_server_tells_what_the_folder_tells() {
     run(&mut on(&data, "events read")).exits_with(UNAVAILABLE).says(&["--server"]);
 
     let mut tail = annals();
-    tail.args(["events", "tail", "--json", "--server", &address]).stdout(Stdio::piped());
+    tail.args(["events", "tail", "--json", "--server", &address]);
+    tail.stdout(Stdio::piped()).stderr(Stdio::null());
     let mut tail = Running(tail.spawn().expect("annals starts"));
     let mut lines = BufReader::new(tail.0.stdout.take().expect("piped")).lines();
     // Given again and again, since nothing tells when the tail has begun.
@@ -156,6 +157,7 @@ fn a_server_tells_what_the_folder_tells() {
         run(deposit.arg(r#"{"account":"A1","amount":"1"}"#)).exits_with(0);
         harness::pause(std::time::Duration::from_millis(100));
     }
+    tail.kill();
     let line = seen.join().expect("no panic").expect("a line").expect("text");
     let event: Value = serde_json::from_str(&line).expect("JSON");
     assert_eq!(event["type"], "trading.CashDeposited");

@@ -180,7 +180,9 @@ fn start(arguments: Arguments) -> Result<(), ChildError> {
     // Before any other thread is started, so that all of them are confined.
     match confinement::confine(layout.folder(), &library)? {
         RulesetStatus::FullyEnforced => {}
-        status => eprintln!("analytics: the kernel confines this process only partly: {status:?}"),
+        status @ (RulesetStatus::PartiallyEnforced | RulesetStatus::NotEnforced) => {
+            eprintln!("analytics: the kernel confines this process only partly: {status:?}");
+        }
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -195,15 +197,14 @@ fn start(arguments: Arguments) -> Result<(), ChildError> {
 }
 
 fn listener(address: Option<SocketAddr>) -> io::Result<TcpListener> {
-    let listener = match address {
-        Some(address) => TcpListener::bind(address)?,
-        None => {
-            let socket = TcpListener::from(io::stdin().as_fd().try_clone_to_owned()?);
-            // The engine looks at standard input on its own; it must find nothing there.
-            let nothing = std::fs::File::open("/dev/null")?;
-            nix::unistd::dup2_stdin(nothing)?;
-            socket
-        }
+    let listener = if let Some(address) = address {
+        TcpListener::bind(address)?
+    } else {
+        let socket = TcpListener::from(io::stdin().as_fd().try_clone_to_owned()?);
+        // The engine looks at standard input on its own; it must find nothing there.
+        let nothing = std::fs::File::open("/dev/null")?;
+        nix::unistd::dup2_stdin(nothing)?;
+        socket
     };
     listener.local_addr()?;
     listener.set_nonblocking(true)?;
@@ -276,7 +277,7 @@ async fn parent_gone(pipe: Option<&pipe::Sender>) {
         None => std::future::pending().await,
         Some(pipe) => {
             if pipe.ready(Interest::ERROR).await.is_err() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         }
     }

@@ -128,17 +128,14 @@ fn server_text(layout: &Layout, users: &Path, memory_bytes_max: u64) -> String {
 
 fn users_text(memory_bytes_max: u64) -> String {
     let query_bytes_max = memory_bytes_max / 4 * 3;
-    let values: String = CONSTANT_SETTINGS
-        .iter()
-        .filter(|(_, value)| !value.is_empty())
-        .map(|(name, value)| format!("<{name}>{value}</{name}>\n"))
-        .collect();
-    let constants: String =
-        CONSTANT_SETTINGS.iter().map(|(name, _)| format!("<{name}><const/></{name}>\n")).collect();
-    let engines: String = TABLE_ENGINES
-        .iter()
-        .map(|engine| format!("<query>GRANT TABLE ENGINE ON {engine}</query>\n"))
-        .collect();
+    let lines = |lines: Vec<String>| lines.join("\n    ");
+    let set = CONSTANT_SETTINGS.iter().filter(|(_, value)| !value.is_empty());
+    let values = lines(set.map(|(name, value)| format!("<{name}>{value}</{name}>")).collect());
+    let constants = CONSTANT_SETTINGS.iter();
+    let constants =
+        lines(constants.map(|(name, _)| format!("<{name}><const/></{name}>")).collect());
+    let grant = |engine: &&str| format!("<query>GRANT TABLE ENGINE ON {engine}</query>");
+    let engines = lines(TABLE_ENGINES.iter().map(grant).collect());
     format!(
         "<clickhouse>
 <profiles><default>

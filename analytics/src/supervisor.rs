@@ -66,7 +66,7 @@ impl Options {
             library: None,
             data,
             memory_bytes_max: 2_000_000_000,
-            ready_within: Duration::from_secs(60),
+            ready_within: Duration::from_mins(1),
             stop_within: Duration::from_secs(8),
             lock_wait: Duration::from_secs(10),
         }

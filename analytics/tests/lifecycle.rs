@@ -93,7 +93,7 @@ async fn kills_lose_no_acknowledged_row_and_split_no_batch() {
 
 async fn stored(analytics: &Analytics) -> BTreeMap<u64, u64> {
     let sql = "SELECT batch, count() AS rows FROM facts GROUP BY batch";
-    let counts = analytics.client().query(sql).fetch_all::<Count>().await.unwrap();
+    let counts = analytics.client().query(sql).fetch_all::<Count>().await.expect("counts");
     counts.into_iter().map(|count| (count.batch, count.rows)).collect()
 }
 

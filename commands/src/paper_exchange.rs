@@ -6,8 +6,8 @@
 //!
 //! Its state is a fold of trading events alone, so it is restored from history: the events up to
 //! any print give the state in which it stood live. Live, feed it each print, carry out the
-//! commands that follow, and let it see their events before the instrument's next print; a fill
-//! still under way is never asked for twice.
+//! commands that follow, in order, and let it see their events before the instrument's next print.
+//! Where a runner lets it run ahead of the accounts instead, nothing is asked for twice.
 
 use std::collections::{BTreeMap, HashMap};
 

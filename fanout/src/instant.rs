@@ -52,7 +52,7 @@ pub(crate) fn parse(text: &[u8]) -> Option<Timestamp> {
 
 fn put(out: &mut [u8], mut number: i64) {
     for digit in out.iter_mut().rev() {
-        *digit = b'0' + (number % 10).unsigned_abs() as u8;
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
         number /= 10;
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use annals_core::event::Position;
 use annals_core::feed::Batch;
@@ -25,6 +25,8 @@ const BATCH_EVENTS_MAX: usize = 4096;
 const BATCH_BYTES_MAX: usize = 4 << 20;
 /// How long the thread waits for a record before it looks whether it is still wanted.
 const WAIT: Duration = Duration::from_millis(50);
+/// How long nothing comes before the thread asks the cluster whether there is something.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Batches delivered whose offsets are remembered until they are acknowledged.
 const MARKS_MAX: usize = 1024;
 
@@ -81,6 +83,8 @@ struct Reader {
     end: i64,
     next_offset: i64,
     told_caught_up: bool,
+    /// When something last came, or was last asked for.
+    heard: Instant,
 }
 
 /// What happened to a record.
@@ -135,6 +139,7 @@ impl Reader {
             end,
             next_offset: start,
             told_caught_up: false,
+            heard: Instant::now(),
         }))
     }
 
@@ -165,7 +170,11 @@ impl Reader {
                 Some(Err(error)) => {
                     return Err(TopicError::unreachable("reading", &self.plan.topic)(error));
                 }
+                None if !moved && self.heard.elapsed() > SILENCE_MAX => self.listen()?,
                 None => (flush, at_end) = (moved, moved && self.next_offset >= self.end),
+            }
+            if moved {
+                self.heard = Instant::now();
             }
             if flush {
                 let events = std::mem::take(&mut batch.events);
@@ -179,6 +188,29 @@ impl Reader {
             }
         }
         self.commit();
+        Ok(())
+    }
+
+    /// Makes sure that silence means that there is nothing. After a broker's restart librdkafka can be left waiting
+    /// for a leader that it has not heard of; asking for the topic anew and assigning it again wakes it up.
+    fn listen(&mut self) -> Result<(), TopicError> {
+        self.heard = Instant::now();
+        let topic = &self.plan.topic;
+        if !topic::exists(&self.consumer, topic)? {
+            return Ok(()); // It was deleted; the relay makes it anew.
+        }
+        let (_, end) = topic::watermarks(&self.consumer, topic)?;
+        if end > self.next_offset {
+            tracing::warn!(
+                topic,
+                end,
+                at = self.next_offset,
+                "reading had stopped, it begins again"
+            );
+            metrics::counter!("annals_feed_stalls_total").increment(1);
+            topic::assign(&self.consumer, topic, self.next_offset)?;
+        }
+        self.end = end;
         Ok(())
     }
 

@@ -50,55 +50,75 @@ impl KafkaSettings {
         format!("{}annals.{group}", self.topic_prefix)
     }
 
-    /// What every client is configured with. The settings of `properties` come first, so that they cannot take away
-    /// what exactness rests on.
-    pub(crate) fn client(&self) -> ClientConfig {
+    /// What every client is configured with: defaults that `properties` may change, and then what they may not,
+    /// because exactness rests on it.
+    fn client(&self, defaults: &[(&str, &str)], fixed: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
+        for (name, value) in defaults {
+            config.set(*name, *value);
+        }
         for (name, value) in &self.properties {
             config.set(name, value);
+        }
+        for (name, value) in fixed {
+            config.set(*name, *value);
         }
         config.set("bootstrap.servers", &self.brokers);
         config.set("client.id", "annals");
         config.set("allow.auto.create.topics", "false");
         config.set("reconnect.backoff.max.ms", "1000");
         config.set("topic.metadata.refresh.fast.interval.ms", "100");
+        config.set("topic.metadata.refresh.interval.ms", "10000");
         // Apart from fatal ones, librdkafka's messages repeat what the callers are told as errors.
         config.set_log_level(RDKafkaLogLevel::Warning);
         config
     }
 
+    /// What the client that makes the topics is configured with.
+    pub(crate) fn admin(&self) -> ClientConfig {
+        self.client(&[], &[])
+    }
+
     /// What every consumer is configured with: positions are looked for explicitly, nothing is committed unasked.
     pub(crate) fn consumer(&self, group: &str) -> ClientConfig {
-        let mut config = self.client();
+        let defaults = [
+            ("fetch.wait.max.ms", "100"),
+            ("fetch.queue.backoff.ms", "5"),
+            ("fetch.message.max.bytes", "2097152"),
+            ("queued.max.messages.kbytes", "16384"),
+        ];
+        let fixed = [
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("auto.offset.reset", "error"),
+            ("enable.partition.eof", "true"),
+            ("check.crcs", "true"),
+        ];
+        let mut config = self.client(&defaults, &fixed);
         let fetch_bytes = self.message_bytes_max.max(4 << 20);
         config.set("group.id", self.group(group));
-        config.set("enable.auto.commit", "false");
-        config.set("enable.auto.offset.store", "false");
-        config.set("auto.offset.reset", "error");
-        config.set("enable.partition.eof", "true");
-        config.set("check.crcs", "true");
-        config.set("fetch.wait.max.ms", "100");
-        config.set("fetch.queue.backoff.ms", "5");
-        config.set("fetch.message.max.bytes", "2097152");
         config.set("fetch.max.bytes", fetch_bytes.to_string());
         config.set("receive.message.max.bytes", (fetch_bytes + (1 << 20)).to_string());
-        config.set("queued.max.messages.kbytes", "16384");
         config
     }
 
     /// What the relay's producer is configured with: in order, without doubles, and never giving a record up.
     pub(crate) fn producer(&self) -> ClientConfig {
-        let mut config = self.client();
-        config.set("enable.idempotence", "true");
-        config.set("enable.gapless.guarantee", "true");
-        config.set("acks", "all");
-        config.set("message.timeout.ms", "0");
+        let defaults = [
+            ("linger.ms", "5"),
+            ("batch.size", "1000000"),
+            ("batch.num.messages", "10000"),
+            ("queue.buffering.max.messages", "100000"),
+            ("queue.buffering.max.kbytes", "65536"),
+        ];
+        let fixed = [
+            ("enable.idempotence", "true"),
+            ("enable.gapless.guarantee", "true"),
+            ("acks", "all"),
+            ("message.timeout.ms", "0"),
+        ];
+        let mut config = self.client(&defaults, &fixed);
         config.set("compression.type", &self.compression);
-        config.set("linger.ms", "5");
-        config.set("batch.size", "1000000");
-        config.set("batch.num.messages", "10000");
-        config.set("queue.buffering.max.messages", "100000");
-        config.set("queue.buffering.max.kbytes", "65536");
         config.set("message.max.bytes", self.message_bytes_max.to_string());
         config
     }

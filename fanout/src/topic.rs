@@ -170,7 +170,7 @@ pub(crate) async fn create(settings: &KafkaSettings, topics: &[String]) -> Resul
     let listed = topics.join(", ");
     let failed = || TopicError::unreachable("creation", &listed);
     let admin: AdminClient<Logged> =
-        settings.client().create_with_context(Logged).map_err(failed())?;
+        settings.admin().create_with_context(Logged).map_err(failed())?;
     let bytes_max = settings.message_bytes_max.to_string();
     let made: Vec<_> = topics
         .iter()

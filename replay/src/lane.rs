@@ -28,7 +28,7 @@ pub(crate) enum Folding {
     /// Rows in memory.
     Rows(RowsLane),
     /// Facts in a generation of tables.
-    Facts(FactsLane),
+    Facts(Box<FactsLane>),
 }
 
 impl Consumer for Folding {

@@ -222,7 +222,8 @@ async fn open_lane(
     }
     let generation = row.generation + 1;
     create_facts(&analytics, facts.spec(), generation).await?;
-    let consumer = Folding::Facts(FactsLane::new(Arc::clone(facts), analytics, generation));
+    let consumer =
+        Folding::Facts(Box::new(FactsLane::new(Arc::clone(facts), analytics, generation)));
     Ok(Lane { name, decoder: facts.decoder(), until: None, consumer, events: 0 })
 }
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use annals_core::Position;
 use annals_workers::registry::Checkpoint;
+use annals_workers::schema::hexadecimal;
 use annals_workers::{Catalogue, ProjectionKind};
 use serde::Serialize;
 use serde_json::Value;
@@ -214,8 +215,4 @@ fn comparable(
         return Ok(());
     };
     Err(ReplayError::NotComparable { name, reason })
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

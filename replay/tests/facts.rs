@@ -203,11 +203,13 @@ async fn a_pending_range_is_inserted_again_under_its_name_and_counts_once() {
     let after = toy.append(events(900, 100, 20)).await;
     let workers = toy.workers(&world.postgres.pool, Some(world.analytics.clone())).await;
     workers.wait_for("toy_moves", middle, WAIT).await.expect("the range is there");
-    let counted = format!("SELECT count(), uniqExact(position) FROM toy_moves WHERE position <= {middle}");
+    let counted =
+        format!("SELECT count(), uniqExact(position) FROM toy_moves WHERE position <= {middle}");
     let line = world.line(&counted).await;
     let (count, distinct) = line.split_once('\t').expect("two columns");
     assert_eq!(count, distinct, "the range counts once");
     drop(workers);
+    drop(connection);
     assert!(after > last);
     world.stop().await;
 }

@@ -184,7 +184,9 @@ pub async fn run(
         let total = at.head.map_or(0, |head| head.0 + 1);
         progress(Step::Rebuild(at.events.min(total), total));
     };
-    let rebuilt = rebuild::rebuild(&source, &[], rebuilding)
+    let read_models = engine.catalogue.read_models().iter();
+    let read_models: Vec<String> = read_models.map(|model| model.spec().name.to_owned()).collect();
+    let rebuilt = rebuild::rebuild(&source, &read_models, rebuilding)
         .await
         .map_err(|source| DemoError::Replay { what: "the rebuild", source })?;
     if let Some(head) = head {

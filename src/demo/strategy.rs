@@ -1,7 +1,7 @@
 //! The demo's strategy: moving-average cross-over, one pair of windows an account. Pure and exact: prices are whole
 //! ticks, sums are integers, so the same prints and the same account events always lead to the same orders.
 //!
-//! For account `i` of `n`: the fast window is `40 + 8 × (i mod 16)` prints, the slow one `5 + (i div 16) mod 8` times
+//! For account `i` of `n`: the fast window is `240 + 48 × (i mod 16)` prints, the slow one `5 + (i div 16) mod 8` times
 //! that. When the fast average rises above the slow one, an account without a position buys for `500 + 25 × (i mod 20)`
 //! USD; when it falls below, an account with a position sells all of it. Whatever order is still open is cancelled
 //! first. Accounts of even number place market orders, the others limit orders at the print's price.
@@ -12,7 +12,7 @@ use rust_decimal::prelude::ToPrimitive;
 /// Ticks to the USD: BitMEX quoted XBTUSD in steps of half a dollar; four decimals leave room for other instruments.
 const TICKS_PER_USD: i64 = 10_000;
 /// The prints of the slowest window of all.
-pub(super) const SLOWEST_PRINTS: usize = (40 + 8 * 15) * 12;
+pub(super) const SLOWEST_PRINTS: usize = (240 + 48 * 15) * 12;
 
 /// What an account wants to do at a print.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +62,7 @@ impl Desk {
     /// A desk of `accounts` accounts that has seen no print.
     pub(super) fn new(accounts: usize) -> Desk {
         let trader = |i: usize| {
-            let fast = 40 + 8 * (i % 16);
+            let fast = 240 + 48 * (i % 16);
             Trader {
                 fast,
                 slow: fast * (5 + (i / 16) % 8),

@@ -1,5 +1,5 @@
-//! Prints what the log reaches on this machine: `cargo run --release -p annals-store --example throughput FOLDER`.
-//! The folder must be on a real disk; it is left behind for a look.
+//! Prints what the log reaches on this machine: `cargo run --release -p annals-store --example
+//! throughput FOLDER`. The folder must be on a real disk; it is left behind for a look.
 
 #![allow(clippy::print_stdout, reason = "it prints figures")]
 

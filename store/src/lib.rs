@@ -1,5 +1,5 @@
-//! The event store that is embedded in the process: one append-only log of segment files. It knows no domain and no
-//! network; everything above reaches it through [`annals_core::EventStore`].
+//! The event store that is embedded in the process: one append-only log of segment files. It knows
+//! no domain and no network; everything above reaches it through [`annals_core::EventStore`].
 
 pub mod log;
 

@@ -55,7 +55,7 @@ impl Server {
         let mut path = format!("/v1/{model}?limit=100");
         loop {
             let page = self.get(&path);
-            rows.extend(page["rows"].as_array().expect("rows").iter().cloned());
+            rows.extend(page["items"].as_array().expect("items").iter().cloned());
             let Some(cursor) = page["next_cursor"].as_str() else { return rows };
             path = format!("/v1/{model}?limit=100&cursor={cursor}");
         }

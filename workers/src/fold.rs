@@ -198,11 +198,19 @@ fn touches<P: Projection>(
     Ok(touched)
 }
 
-/// A row in memory. `before` is set while it is among the changed ones.
+/// A row in memory.
 struct Slot<R> {
     key: RowKey,
     row: Option<R>,
-    before: Option<Option<R>>,
+    before: Before<R>,
+}
+
+/// What stood in a row at the last commit.
+enum Before<R> {
+    /// The same: nothing has touched it since.
+    Untouched,
+    /// This, or no row.
+    Was(Option<R>),
 }
 
 struct TypedFold<P: Projection> {
@@ -254,7 +262,7 @@ impl<P: Projection> RowFold for TypedFold<P> {
                 *place
             } else {
                 let place = self.slots.len();
-                self.slots.push(Slot { key: key.clone(), row: None, before: None });
+                self.slots.push(Slot { key: key.clone(), row: None, before: Before::Untouched });
                 if self.start == FoldStart::Stored {
                     missing.push(key.clone());
                 }
@@ -287,8 +295,8 @@ impl<P: Projection> RowFold for TypedFold<P> {
         guarded(P::NAME, decoded.events::<P::Event>(), |index, event| {
             while let Some((_, place)) = work.next_if(|(of, _)| *of == index) {
                 let slot = &mut slots[place];
-                if slot.before.is_none() {
-                    slot.before = Some(slot.row.clone());
+                if matches!(slot.before, Before::Untouched) {
+                    slot.before = Before::Was(slot.row.clone());
                     touched.push(place);
                 }
                 slot.row = P::apply(&slot.key, slot.row.take(), event);
@@ -297,9 +305,12 @@ impl<P: Projection> RowFold for TypedFold<P> {
     }
 
     fn changes(&self) -> Result<Changes, FoldError> {
-        let changed = |slot: &&Slot<P::Row>| slot.before.as_ref() != Some(&slot.row);
+        let differs = |slot: &&Slot<P::Row>| match &slot.before {
+            Before::Untouched => false,
+            Before::Was(row) => *row != slot.row,
+        };
         let mut slots: Vec<_> =
-            self.touched.iter().map(|place| &self.slots[*place]).filter(changed).collect();
+            self.touched.iter().map(|place| &self.slots[*place]).filter(differs).collect();
         slots.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         let mut changes = Changes::default();
         for slot in slots {
@@ -319,13 +330,13 @@ impl<P: Projection> RowFold for TypedFold<P> {
             for place in self.touched.drain(..) {
                 let slot = &mut self.slots[place];
                 let (key, row) = (std::mem::take(&mut slot.key), slot.row.take());
-                kept.push(Slot { key, row, before: None });
+                kept.push(Slot { key, row, before: Before::Untouched });
             }
             self.places = kept.iter().enumerate().map(|(at, s)| (s.key.clone(), at)).collect();
             self.slots = kept;
         } else {
             for place in self.touched.drain(..) {
-                self.slots[place].before = None;
+                self.slots[place].before = Before::Untouched;
             }
         }
     }

@@ -46,7 +46,7 @@ impl Default for PostgresOptions {
             programs: None,
             shared_buffers_mib: 256,
             connections_max: 100,
-            start_timeout: Duration::from_secs(120),
+            start_timeout: Duration::from_mins(2),
             stop_timeout: Duration::from_secs(30),
         }
     }

@@ -131,6 +131,15 @@ pub async fn setup(
     transaction.commit().await.map_err(postgres("committing the set-up"))
 }
 
+/// Bytes as people write them.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to text cannot fail");
+        text
+    })
+}
+
 pub(crate) async fn execute_all(
     connection: &mut PgConnection,
     sql: &str,
@@ -300,7 +309,8 @@ pub async fn create_bare_table(
         rest.insert(at, add);
     }
     let opened = RowTable::open(connection, spec, generation).await.map_err(failed())?;
-    let actual: Vec<_> = opened.iter().flat_map(|t| t.columns()).map(|c| c.name.clone()).collect();
+    let actual: Vec<_> =
+        opened.iter().flat_map(RowTable::columns).map(|c| c.name.clone()).collect();
     match opened {
         Some(table) if actual.iter().map(String::as_str).eq(spec.columns.iter().copied()) => {
             Ok((table, rest))
@@ -415,8 +425,7 @@ pub async fn ensure_views(
 }
 
 async fn ensure_view(connection: &mut PgConnection, view: &ViewSpec) -> Result<(), sqlx::Error> {
-    let digest: String =
-        Sha256::digest(view.sql).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hexadecimal(&Sha256::digest(view.sql));
     let current: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT FROM annals_views v JOIN pg_views p ON p.viewname = v.name \
          WHERE p.schemaname = 'public' AND v.name = $1 AND v.digest = $2)",

@@ -52,20 +52,22 @@ const UNDEFINED_TABLE: &str = "42P01";
 /// Whether PostgreSQL would refuse the same again: the data or the SQL is wrong (SQLSTATE classes 22, 23 and 42), as
 /// against a fault that passes.
 pub fn is_permanent(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Database(database) => database.code().is_some_and(|code| {
+    let unreadable = matches!(
+        error,
+        sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }
+    );
+    let refused =
+        error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| {
             code != UNDEFINED_TABLE && ["22", "23", "42"].iter().any(|c| code.starts_with(c))
-        }),
-        sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => true,
-        _ => false, // The enum is open; what it does not name is tried again.
-    }
+        });
+    unreadable || refused
 }
 
 /// Whether the table is no more.
 pub(crate) fn is_table_gone(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|database| {
-        database.code().is_some_and(|code| code == UNDEFINED_TABLE)
-    })
+    error
+        .as_database_error()
+        .is_some_and(|database| database.code().is_some_and(|code| code == UNDEFINED_TABLE))
 }
 
 impl PostgresSink {

@@ -93,10 +93,10 @@ async fn a_stale_pid_file_is_no_obstacle_and_its_number_is_not_killed() {
     let pid_file = path.join("data/postmaster.pid");
     let text = format!("{}\n{}\n1\n5432\n", innocent.id(), path.join("data").display());
     std::fs::write(&pid_file, text).expect("written");
-    let server = PostgresServer::start(&path, PostgresOptions {
-        start_timeout: Duration::from_secs(30),
-        ..options()
-    })
+    let server = PostgresServer::start(
+        &path,
+        PostgresOptions { start_timeout: Duration::from_secs(30), ..options() },
+    )
     .await;
     assert!(innocent.try_wait().expect("looked").is_none(), "another program was left alone");
     innocent.kill().expect("killed");

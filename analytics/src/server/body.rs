@@ -15,7 +15,7 @@ use super::frames::FrameReader;
 /// Pieces of a body that wait for the engine; more than that slows the client.
 const QUEUE_PIECES: usize = 4;
 /// How long a client may send nothing in the middle of a body.
-const SILENCE_MAX: Duration = Duration::from_secs(300);
+const SILENCE_MAX: Duration = Duration::from_mins(5);
 /// How much of a body is still read after its request failed, so that the client reads the error and not a reset.
 const DRAIN_BYTES_MAX: usize = 256 << 20;
 const BUFFER_BYTES: usize = 256 << 10;
@@ -126,9 +126,8 @@ fn buffered(reader: impl Read + Send + 'static) -> Box<dyn BufRead + Send> {
 
 /// Why a body could not be read, as the client is told, should it still be there.
 pub(crate) fn failure(error: &io::Error) -> Failure {
-    let reason = match error.kind() {
-        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => Reason::CannotDecompress,
-        _ => Reason::NetworkError,
-    };
+    let damaged =
+        [io::ErrorKind::InvalidData, io::ErrorKind::UnexpectedEof].contains(&error.kind());
+    let reason = if damaged { Reason::CannotDecompress } else { Reason::NetworkError };
     Failure::new(reason, format_args!("the request's body could not be read: {error}"))
 }

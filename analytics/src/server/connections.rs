@@ -121,7 +121,7 @@ impl Connections {
 }
 
 /// The time a session lives after its last request, unless the request says otherwise.
-pub(crate) const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const SESSION_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A connection on loan for one request.
 pub(crate) enum Lease<'a> {
@@ -191,7 +191,7 @@ fn values(connection: &mut Connection, settings: &Settings) -> Result<Settings, 
         format!("SELECT name, value FROM system.settings WHERE name IN ({})", names.join(", "));
     let answer = connection.query(sql.as_bytes(), "JSONCompactEachRow", &[])?;
     let rows = answer.bytes.split(|byte| *byte == b'\n').filter(|row| !row.is_empty());
-    rows.map(|row| serde_json::from_slice(row))
+    rows.map(serde_json::from_slice)
         .collect::<Result<Settings, _>>()
         .map_err(|error| Failure::new(Reason::BadArguments, error))
 }

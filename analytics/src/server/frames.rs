@@ -1,4 +1,4 @@
-//! ClickHouse's native compressed frames, as clients send them with `decompress=1`: a 16-byte CityHash128 (version 1.0.2,
+//! ClickHouse's native compressed frames, as clients send them with `decompress=1`: a 16-byte `CityHash128` (version 1.0.2,
 //! halves swapped) of what follows, then a method byte, the compressed size with this 9-byte header, and the
 //! plain size, all little-endian. A frame that does not add up is refused; its data never reaches the engine.
 

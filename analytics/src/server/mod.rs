@@ -34,7 +34,7 @@ use failure::{Failure, Reason};
 /// Statements at work at once; each has a thread and a connection.
 pub(crate) const STATEMENTS_MAX: u32 = 48;
 /// How long a statement may wait for its turn.
-const TURN_WAIT_MAX: Duration = Duration::from_secs(60);
+const TURN_WAIT_MAX: Duration = Duration::from_mins(1);
 const FORM_BYTES_MAX: usize = 8 << 20;
 
 /// What every request shares.

@@ -107,19 +107,14 @@ impl<'a> Tokens<'a> {
         rest.iter().position(|byte| *byte == b'\n').map_or(self.text.len(), |line| start + line)
     }
 
-    fn token(
-        &mut self,
-        kind: Kind,
-        start: usize,
-        end: usize,
-    ) -> Option<Result<Token, LexicalError>> {
+    fn token(&mut self, kind: Kind, start: usize, end: usize) -> Token {
         self.at = end;
-        Some(Ok(Token { kind, start, end }))
+        Token { kind, start, end }
     }
 
-    fn fail(&mut self, error: LexicalError) -> Option<Result<Token, LexicalError>> {
+    fn fail(&mut self, error: LexicalError) -> Result<Token, LexicalError> {
         self.at = self.text.len();
-        Some(Err(error))
+        Err(error)
     }
 }
 
@@ -144,23 +139,23 @@ impl Iterator for Tokens<'_> {
                 }
                 (b'/', Some(b'*')) => match self.after_comment(start) {
                     Ok(end) => self.at = end,
-                    Err(error) => return self.fail(error),
+                    Err(error) => return Some(self.fail(error)),
                 },
                 (quote @ (b'\'' | b'"' | b'`'), _) => {
-                    return match self.after_quote(start, quote) {
-                        Ok(end) => self.token(Kind::Quoted, start, end),
+                    return Some(match self.after_quote(start, quote) {
+                        Ok(end) => Ok(self.token(Kind::Quoted, start, end)),
                         Err(error) => self.fail(error),
-                    };
+                    });
                 }
-                (b'$', _) => return self.fail(LexicalError::HereDocument { at: start }),
+                (b'$', _) => return Some(self.fail(LexicalError::HereDocument { at: start })),
                 (0xE2, Some(0x80)) if matches!(rest.get(2), Some(0x98..=0x9F)) => {
-                    return self.fail(LexicalError::TypographicQuote { at: start });
+                    return Some(self.fail(LexicalError::TypographicQuote { at: start }));
                 }
                 (byte, _) if word_byte(byte) => {
                     let length = rest.iter().take_while(|byte| word_byte(**byte)).count();
-                    return self.token(Kind::Word, start, start + length);
+                    return Some(Ok(self.token(Kind::Word, start, start + length)));
                 }
-                (byte, _) => return self.token(Kind::Symbol(byte), start, start + 1),
+                (byte, _) => return Some(Ok(self.token(Kind::Symbol(byte), start, start + 1))),
             }
         }
     }
@@ -235,7 +230,6 @@ fn parse_insert(text: &[u8], first: Token, rest: Tokens<'_>) -> Result<Statement
         match token.kind {
             Kind::Symbol(b'(' | b'[' | b'{') => depth += 1,
             Kind::Symbol(b')' | b']' | b'}') => depth = depth.saturating_sub(1),
-            Kind::Symbol(_) => {}
             Kind::Quoted => named |= top,
             Kind::Word if !top => {
                 if opening && ["SELECT", "WITH"].iter().any(|word| token.is(text, word)) {
@@ -271,7 +265,7 @@ fn parse_insert(text: &[u8], first: Token, rest: Tokens<'_>) -> Result<Statement
             Kind::Word if ["SELECT", "WITH", "FROM"].iter().any(|word| token.is(text, word)) => {
                 return whole(text, tokens, rest);
             }
-            Kind::Word => {}
+            Kind::Word | Kind::Symbol(_) => {}
         }
     }
     let end = tokens.last().map_or(0, |token| token.end);

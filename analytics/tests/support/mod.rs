@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -101,7 +102,7 @@ impl Analytics {
         )
         .expect("the child is there to be killed");
         let next = |state: &State| matches!(state, State::Ready { pid: next } if *next != pid);
-        let waited = tokio::time::timeout(Duration::from_secs(60), states.wait_for(next)).await;
+        let waited = tokio::time::timeout(Duration::from_mins(1), states.wait_for(next)).await;
         waited.expect("the child is started again").expect("the supervisor lives");
     }
 
@@ -121,7 +122,11 @@ pub(crate) async fn answer(request: reqwest::RequestBuilder) -> (u16, String) {
 }
 
 fn percent(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        write!(escaped, "%{byte:02X}").expect("a string takes any text");
+    }
+    escaped
 }
 
 /// The code in an error of the client.

@@ -170,6 +170,24 @@ fn a_fill_under_way_is_not_asked_for_again() {
 }
 
 #[test]
+fn the_event_of_an_earlier_fill_does_not_undo_a_later_one() {
+    let mut world = world(&["A"], 1_000_000);
+    buy(&mut world, "A", "1", "1", None, 3);
+    let mut commands = Vec::new();
+    world.exchange.print(4, &trade("XBTUSD", "5000", "2000"), &mut commands);
+    world.exchange.print(5, &trade("XBTUSD", "5000", "2000"), &mut commands);
+    for command in commands.drain(..1) {
+        world.obey(5, command);
+    }
+    world.exchange.print(6, &trade("XBTUSD", "5000", "5000"), &mut commands);
+    let last = commands.pop().expect("print 6 is asked for the rest");
+    assert!(
+        matches!(&last, AccountCommand::FillOrder { quantity, .. } if quantity.get() == number("0.2")),
+        "0.4 and 0.4 of 1 were asked for already: {last:?}"
+    );
+}
+
+#[test]
 fn an_order_that_ends_is_forgotten() {
     let mut world = world(&["A"], 1_000_000);
     buy(&mut world, "A", "1", "1", Some("5000"), 3);

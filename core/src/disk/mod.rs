@@ -1,6 +1,7 @@
-//! The seam to the disk. What a file system promises, and no more: a write is durable after [`DiskFile::sync_data`], a
-//! name after [`Disk::sync_directory`]; until then a power cut may take back any part of it, in any order. The real
-//! disk and the simulated one, which does take it back, are the two implementations.
+//! The seam to the disk. What a file system promises, and no more: a write is durable after
+//! [`DiskFile::sync_data`], a name after [`Disk::sync_directory`]; until then a power cut may take
+//! back any part of it, in any order. The real disk and the simulated one, which does take it back,
+//! are the two implementations.
 
 mod real;
 mod simulated;
@@ -56,8 +57,8 @@ pub trait Disk: Send + Sync + 'static {
     /// The file system's; what was to be durable may or may not be so.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
 
-    /// Takes a file as a lock that no other process (or caller) holds; making it where it is missing. Dropping the
-    /// answer lets go.
+    /// Takes a file as a lock that no other process (or caller) holds; making it where it is
+    /// missing. Dropping the answer lets go.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] where another holds it; else the file system's.
@@ -66,7 +67,8 @@ pub trait Disk: Send + Sync + 'static {
 
 /// An open file. Several threads may use it at once.
 pub trait DiskFile: Send + Sync + 'static {
-    /// Reads at `offset` until the buffer is full or the file ends; answers the number of bytes read.
+    /// Reads at `offset` until the buffer is full or the file ends; answers the number of bytes
+    /// read.
     ///
     /// # Errors
     /// The file system's.
@@ -81,10 +83,12 @@ pub trait DiskFile: Send + Sync + 'static {
     /// Makes the contents and the length durable.
     ///
     /// # Errors
-    /// The file system's; what was to be durable may or may not be so, and repeating the call does not help.
+    /// The file system's; what was to be durable may or may not be so, and repeating the call does
+    /// not help.
     fn sync_data(&self) -> io::Result<()>;
 
-    /// Reserves room for `length` bytes and sets the length to no less than that. The new bytes read as 0.
+    /// Reserves room for `length` bytes and sets the length to no less than that. The new bytes
+    /// read as 0.
     ///
     /// # Errors
     /// [`io::ErrorKind::StorageFull`] where there is no room; else the file system's.
@@ -102,8 +106,8 @@ pub trait DiskFile: Send + Sync + 'static {
     /// The file system's.
     fn length(&self) -> io::Result<u64>;
 
-    /// Lets go of cached contents that need no writing, so that the next read shows what the device holds: after a
-    /// failed sync, the cache may show bytes that the device never took.
+    /// Lets go of cached contents that need no writing, so that the next read shows what the device
+    /// holds: after a failed sync, the cache may show bytes that the device never took.
     ///
     /// # Errors
     /// The file system's.

@@ -1,6 +1,7 @@
-//! A disk in memory that does what real ones may do: a power cut loses, tears (at 512-byte sectors) and reorders what
-//! was not synced, operations fail, syncs fail and drop what they were to write, space ends. Everything follows from
-//! the seed and the order of the calls. It can also be told to lie about syncs, to show that a test would notice.
+//! A disk in memory that does what real ones may do: a power cut loses, tears (at 512-byte sectors)
+//! and reorders what was not synced, operations fail, syncs fail and drop what they were to write,
+//! space ends. Everything follows from the seed and the order of the calls. It can also be told to
+//! lie about syncs, to show that a test would notice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -42,6 +43,7 @@ pub enum Survival {
 }
 
 #[derive(Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 struct State {
     random: SeededRandom,
     powered: bool,
@@ -118,7 +120,8 @@ fn apply_name(names: &mut BTreeMap<PathBuf, usize>, change: &NameChange) {
 }
 
 impl Contents {
-    /// The device takes some sectors of the pending writes, each with a chance of `permille` in 1000.
+    /// The device takes some sectors of the pending writes, each with a chance of `permille` in
+    /// 1000.
     fn settle(&mut self, random: &SeededRandom, permille: u64) {
         for change in std::mem::take(&mut self.pending) {
             let Change::Bytes(offset, bytes) = change else {
@@ -219,8 +222,9 @@ impl SimulatedDisk {
         self.state.lock().syncs
     }
 
-    /// Lets the operation of that number (the first is 1) fail with an input/output error. A failed write leaves a
-    /// part of it; a failed sync drops a part for ever, though reads go on to show it.
+    /// Lets the operation of that number (the first is 1) fail with an input/output error. A failed
+    /// write leaves a part of it; a failed sync drops a part for ever, though reads go on to show
+    /// it.
     pub fn fail_operation(&self, number: u64, fault: Fault) {
         self.state.lock().faults.insert(number, fault);
     }
@@ -247,7 +251,8 @@ impl SimulatedDisk {
         self.state.lock().directory_sync_lies = lie;
     }
 
-    /// Cuts the power: every handle of this disk fails from now on. Answers the disk as it is found afterwards.
+    /// Cuts the power: every handle of this disk fails from now on. Answers the disk as it is found
+    /// afterwards.
     pub fn crash(&self, survival: Survival) -> SimulatedDisk {
         let mut old = self.state.lock();
         let mut state = old.clone();
@@ -283,8 +288,8 @@ impl SimulatedDisk {
         SimulatedDisk::with(state)
     }
 
-    /// Ends the process that uses the disk: every handle fails from now on. Answers the disk as the next process finds
-    /// it, with what was not synced still in the cache.
+    /// Ends the process that uses the disk: every handle fails from now on. Answers the disk as the
+    /// next process finds it, with what was not synced still in the cache.
     pub fn kill(&self) -> SimulatedDisk {
         let after = self.fork();
         let mut state = after.state.lock();

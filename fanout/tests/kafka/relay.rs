@@ -154,7 +154,12 @@ async fn two_relays_at_once_are_noticed_and_a_reader_still_sees_each_event_once(
             }
         });
     }
-    for _ in 0..80 {
+    let mut running = second.status();
+    running.wait_for(|status| status.state == RelayState::Running).await.expect("it goes on");
+    for _ in 0..1_000 {
+        if noticed.load(Ordering::SeqCst) {
+            break;
+        }
         world.append(200).await;
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
@@ -185,6 +190,19 @@ async fn a_second_relay_in_the_process_waits_for_the_first() {
     world.append(500).await;
     published(&second, &world).await;
     second.stop().await;
+    world.assert_topics_are_exact();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_queue_slows_the_relay_and_loses_nothing() {
+    let _undisturbed = UNDISTURBED.read().await;
+    let mut world = World::new(28, "full").await;
+    let queue = ("queue.buffering.max.messages".to_owned(), "20".to_owned());
+    world.settings.properties.extend([queue]);
+    world.append(3_000).await;
+    let relay = world.relay();
+    published(&relay, &world).await;
+    relay.stop().await;
     world.assert_topics_are_exact();
 }
 

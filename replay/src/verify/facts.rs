@@ -42,7 +42,7 @@ pub(super) async fn begin(
         name,
         decoder: facts.decoder(),
         until: checkpoint.position,
-        consumer: Folding::Facts(FactsLane::new(Arc::clone(facts), analytics, scratch)),
+        consumer: Folding::Facts(Box::new(FactsLane::new(Arc::clone(facts), analytics, scratch))),
         events: 0,
     };
     Ok((lane, Snapshot { checkpoint, rows: Vec::new() }))

@@ -188,16 +188,33 @@ mod tests {
             "cash": "12.50", "orders": {"o1": {"side": "buy", "left": 3}}, "fills": [], "note": "",
         });
         let full: Snapshot = serde_json::from_value(snapshot_of(2, &state)).expect("a snapshot");
-        insta::assert_snapshot!(snapshot(&full, Look::default()), @"");
+        insta::assert_snapshot!(snapshot(&full, Look::default()), @r#"
+        stream account-A001, 2 events, the last at position 20, 2018-01-01T00:00:02.61Z
+
+        FIELD           VALUE
+        cash            12.50
+        orders.o1.side  buy
+        orders.o1.left  3
+        fills           []
+        note            ""
+        "#);
         let empty: Snapshot =
             serde_json::from_value(snapshot_of(0, &Value::Null)).expect("a snapshot");
-        insta::assert_snapshot!(snapshot(&empty, Look::default()), @"");
+        insta::assert_snapshot!(snapshot(&empty, Look::default()), @r"
+        stream account-A001, before its first event
+
+        nothing yet
+        ");
         let row = json!({
             "read_model": "trading_orders", "key": "o1", "fold": "read-model", "events": 1,
             "last": place(10, "trading.OrderCancelled"), "state": null,
         });
         let row: Snapshot = serde_json::from_value(row).expect("a snapshot");
-        insta::assert_snapshot!(snapshot(&row, Look::default()), @"");
+        insta::assert_snapshot!(snapshot(&row, Look::default()), @r"
+        row o1 of trading_orders, 1 event, the last at position 10, 2018-01-01T00:00:02.61Z
+
+        the row is gone
+        ");
     }
 
     #[test]
@@ -223,9 +240,37 @@ mod tests {
             "stream": "account-A001", "fold": "decider", "changes": [first, second], "next": 30,
         });
         let told: History = serde_json::from_value(told).expect("a history");
-        insta::assert_snapshot!(history(&told, Look::default()), @"");
+        insta::assert_snapshot!(history(&told, Look::default()), @r#"
+        stream account-A001: 2 events
+
+        #0  position 10, 2018-01-01T00:00:02.61Z  trading.AccountOpened  account-A001@1
+            by ada
+            {"account":"A001"}
+            + cash  0
+
+        #1  position 20, 2018-01-01T00:00:02.61Z  trading.CashDeposited  account-A001@2
+            {"amount":"5"}
+            ~ cash       0 → 5
+            - orders.o1  {"left":3}
+
+        more follows: --from-position 30
+        "#);
         let narrow = Look { columns: Some(24), colours: true };
-        insta::assert_snapshot!(history(&told, narrow).replace('\x1b', "␛"), @"");
+        insta::assert_snapshot!(history(&told, narrow).replace('\x1b', "␛"), @r#"
+        ␛[1mstream account-A001␛[0m: 2 events
+
+        #0  position 10, 2018-01-01T00:00:02.61Z  ␛[1mtrading.AccountOpened␛[0m  account-A001@1
+            by ada
+            {"account":"A001"}
+        ␛[32m    + cash  0␛[0m
+
+        #1  position 20, 2018-01-01T00:00:02.61Z  ␛[1mtrading.CashDeposited␛[0m  account-A001@2
+            {"amount":"5"}
+        ␛[33m    ~ cash       0 → 5␛[0m
+        ␛[31m    - orders.o1  {"left…␛[0m
+
+        more follows: --from-position 30
+        "#);
     }
 
     #[test]
@@ -240,7 +285,15 @@ mod tests {
             ],
         });
         let told: Difference = serde_json::from_value(told).expect("a difference");
-        insta::assert_snapshot!(difference(&told, Look::default()), @"");
+        insta::assert_snapshot!(difference(&told, Look::default()), @r"
+        stream account-A001
+          from 2 events, the last at position 20, 2018-01-01T00:00:02.61Z
+          to   before its first event
+
+          ~ cash   5 → 7
+          - old.a  1
+          - old.b  2
+        ");
         let none = Difference { changes: Vec::new(), ..told };
         assert!(difference(&none, Look::default()).ends_with("nothing differs\n"));
     }

@@ -38,12 +38,18 @@ mod tests {
         });
         let mut event: EventView = serde_json::from_value(event).expect("as the API tells it");
         let wide = event_line(&event, Look::default());
-        insta::assert_snapshot!(wide, @"");
+        insta::assert_snapshot!(wide.trim(), @r#"
+        17  2018-01-01T00:00:02.61Z  account-A001@3  trading.CashDeposited  {"amount":"100.50"}
+        "#);
         let narrow = Look { columns: Some(80), ..Look::default() };
         event.data =
             json!({"text": "a text that is far too long to be shown on one line of a terminal"});
-        insta::assert_snapshot!(event_line(&event, narrow), @"");
-        event.undecodable = Some("its bytes are not what the schema says".to_owned());
-        insta::assert_snapshot!(event_line(&event, Look::default()), @"");
+        insta::assert_snapshot!(event_line(&event, narrow).trim(), @r#"
+        17  2018-01-01T00:00:02.61Z  account-A001@3  trading.CashDeposited  {"text":"a text tha…
+        "#);
+        event.undecodable = Some("its bytes do not fit".to_owned());
+        insta::assert_snapshot!(event_line(&event, Look::default()).trim(), @r"
+        17  2018-01-01T00:00:02.61Z  account-A001@3  trading.CashDeposited  (does not decode: its bytes do not fit)
+        ");
     }
 }

@@ -213,7 +213,13 @@ mod tests {
              "position": null, "state": "off", "reason": "there is no ClickHouse", "lag": 1_234_568},
         ]});
         let told: Projections = serde_json::from_value(told).expect("as the API tells it");
-        insta::assert_snapshot!(statuses(&told, Look::default()), @"");
+        insta::assert_snapshot!(statuses(&told, Look::default()), @r"
+        NAME            KIND        VERSION  GENERATION  STATE    POSITION   BEHIND     REASON
+        trading_orders  read-model        1           2  running  1,234,567          0
+        market_trades   facts             1           1  off              -  1,234,568  there is no ClickHouse
+
+        the log ends at position 1,234,567
+        ");
     }
 
     #[test]
@@ -223,7 +229,13 @@ mod tests {
              "events": 1200, "rows": 40, "load_seconds": 0.1}]});
         let one: Rebuilt = serde_json::from_value(one).expect("a report");
         let both = Rebuilt::default().and(one.clone()).and(one);
-        insta::assert_snapshot!(rebuilt(&both, Look::default()), @"");
+        insta::assert_snapshot!(rebuilt(&both, Look::default()), @r"
+        NAME            GENERATION  POSITION  EVENTS  ROWS
+        trading_orders           3     2,999   1,200    40
+        trading_orders           3     2,999   1,200    40
+
+        6,000 events in 1.00 s, 6000 a second
+        ");
     }
 
     #[test]
@@ -234,6 +246,16 @@ mod tests {
                 {"name": "market_candles", "rows": 7, "mismatches": null, "digest": "fedcba9876543210"}],
              "examples": [{"key": "o1", "stored": {"filled": "2"}, "folded": null}]}]});
         let one: Verified = serde_json::from_value(one).expect("a report");
-        insta::assert_snapshot!(verified(&Verified::default().and(one), Look::default()), @"");
+        insta::assert_snapshot!(verified(&Verified::default().and(one), Look::default()), @r#"
+        NAME              POSITION  EVENTS  ROWS  DIFFER        SHA-256
+        trading_orders       2,999   1,200    41             1  0123456789ab
+          market_candles                       7  not compared  fedcba987654
+
+        trading_orders o1
+          stored  {"filled":"2"}
+          history no row
+
+        41 rows compared, 1 differ, 0.25 s
+        "#);
     }
 }

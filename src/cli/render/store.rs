@@ -104,7 +104,16 @@ mod tests {
             segments: 3,
             bytes: 160_000_000,
         };
-        insta::assert_snapshot!(store_info(&info, Look::default()), @"");
+        insta::assert_snapshot!(store_info(&info, Look::default()), @r"
+        WHAT           FIGURE
+        folder         .annals/log
+        store          00000000-0000-0000-0000-000000000007, epoch 1
+        last position  1,234,566
+        events         1,234,567
+        streams        101
+        segments       3
+        bytes          160,000,000
+        ");
     }
 
     #[test]
@@ -116,6 +125,10 @@ mod tests {
             schema: json!({"fields": [{}, {}]}),
         };
         let both = [schema("00000000000000aa", false), schema("00000000000000ab", true)];
-        insta::assert_snapshot!(schemas(&both, Look::default()), @"");
+        insta::assert_snapshot!(schemas(&both, Look::default()), @r"
+        TYPE                 FINGERPRINT       FIELDS  WRITTEN
+        trading.OrderPlaced  00000000000000aa       2  by an older version
+        trading.OrderPlaced  00000000000000ab       2  now
+        ");
     }
 }

@@ -24,7 +24,7 @@ pub(super) async fn demo(config: &Config, arguments: DemoArguments) -> Result<Do
     let trades = arguments.trades.or_else(fetched).ok_or(CliError::NoTrades)?;
     let steps = Steps::default();
     let done = with_engine(config, Parts::Views, Missing::Make, async |engine| {
-        let found = demo::run(engine, &trades, &|step| steps.show(&step)).await;
+        let found = Box::pin(demo::run(engine, &trades, &|step| steps.show(&step))).await;
         Ok(found?)
     })
     .await;

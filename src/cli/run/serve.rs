@@ -12,6 +12,7 @@ use super::super::signals::stop_asked;
 use crate::api::{self, ApiState};
 use crate::config::{Config, unknown_variables};
 use crate::engine::{Engine, Parts};
+use crate::exchange::RunningExchange;
 use crate::telemetry::Metrics;
 
 pub(super) async fn serve(config: &Config) -> Result<Done, CliError> {
@@ -26,8 +27,12 @@ pub(super) async fn serve(config: &Config) -> Result<Done, CliError> {
         () = stop_asked() => return Ok(Done::Well),
     };
     let poisoned = engine.log.watch_poison();
+    let accounts = engine.router.executor().expect("accounts are registered");
+    let exchange =
+        RunningExchange::start(Arc::clone(&engine.store), engine.schemas.clone(), accounts);
     let served = answer(config, &engine, metrics, listener, poisoned).await;
     tracing::info!("stopping");
+    exchange.stop().await;
     engine.stop().await;
     served.map(|()| Done::Well)
 }

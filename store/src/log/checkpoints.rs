@@ -1,5 +1,5 @@
-//! Writes the file `checkpoint`. It only adds to what recovery can notice, so a failure to write it is no failure of
-//! the log.
+//! Writes the file `checkpoint`. It only adds to what recovery can notice, so a failure to write it
+//! is no failure of the log.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! Turns waiting appends into the bytes of the next batch: checks each against the state that the ones before it
-//! leave, gives it coordinates, and adds it to the open batch and the index. Runs on the writer's thread, or beside
-//! it while a sync is under way; never on two threads at once.
+//! Turns waiting appends into the bytes of the next batch: checks each against the state that the
+//! ones before it leave, gives it coordinates, and adds it to the open batch and the index. Runs on
+//! the writer's thread, or beside it while a sync is under way; never on two threads at once.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -129,8 +129,8 @@ impl Encoder {
         filled
     }
 
-    /// Closes the open batch and hands it out with the answers that depend on it. Everything before it must be
-    /// durable.
+    /// Closes the open batch and hands it out with the answers that depend on it. Everything before
+    /// it must be durable.
     pub(crate) fn take(&mut self) -> Group {
         let mut batch = None;
         if let Some(mut open) = self.open.take() {

@@ -1,5 +1,6 @@
-//! What is known of the log without reading it: each stream's events, each event id, and landmarks from which a
-//! position or a time is found. It may hold events that are not durable yet; readers stop at the durable end.
+//! What is known of the log without reading it: each stream's events, each event id, and landmarks
+//! from which a position or a time is found. It may hold events that are not durable yet; readers
+//! stop at the durable end.
 
 use annals_core::{EventId, EventType, Revision, StreamName, Timestamp};
 use hashbrown::hash_table::HashTable;
@@ -32,7 +33,8 @@ struct Events {
 pub(crate) struct Index {
     streams: HashMap<StreamName, Events>,
     types: HashSet<EventType>,
-    /// Ids as their hash and where the event stands; two ids may share a hash, so a find is held against the event.
+    /// Ids as their hash and where the event stands; two ids may share a hash, so a find is held
+    /// against the event.
     ids: HashTable<(u64, u64)>,
     hasher: DefaultHashBuilder,
     landmarks: Vec<Landmark>,
@@ -49,6 +51,11 @@ impl Index {
     /// How many streams there are.
     pub(crate) fn stream_count(&self) -> usize {
         self.streams.len()
+    }
+
+    /// Makes room for that many events.
+    pub(crate) fn reserve(&mut self, events: u64) {
+        self.ids.reserve(usize::try_from(events).unwrap_or(0), |(hash, _)| *hash);
     }
 
     /// Where events that may have this id stand.

@@ -1,6 +1,6 @@
-//! The embedded log. In layers: `format` knows the bytes, `segments` and `scan` the files, `index` what stands where;
-//! `encoder` and `writer` append, `reader` and `subscription` read, `recovery` opens. docs/log-format.md describes
-//! the files. Nothing here knows what an event means.
+//! The embedded log. In layers: `format` knows the bytes, `segments` and `scan` the files, `index`
+//! what stands where; `encoder` and `writer` append, `reader` and `subscription` read, `recovery`
+//! opens. docs/log-format.md describes the files. Nothing here knows what an event means.
 
 mod address;
 mod checkpoints;
@@ -47,7 +47,8 @@ use format::frame::event_bytes_max;
 use queue::Request;
 use shared::Shared;
 
-/// The embedded event log. Streams of reads and subscriptions outlive it: they end with an error once it is closed.
+/// The embedded event log. Streams of reads and subscriptions outlive it: they end with an error
+/// once it is closed.
 pub struct Log {
     shared: Arc<Shared>,
     running: Mutex<Option<Running>>,
@@ -76,7 +77,8 @@ pub struct LogStats {
 }
 
 impl Log {
-    /// Opens the log in the folder `dir`, and makes a new one where there is none. Blocks while it reads the segments.
+    /// Opens the log in the folder `dir`, and makes a new one where there is none. Blocks while it
+    /// reads the segments.
     ///
     /// # Errors
     /// [`OpenError`]; where damage was found, nothing is changed on the disk.
@@ -90,8 +92,8 @@ impl Log {
         open::open(disk, dir.as_ref(), clock, random, options).map(Arc::new)
     }
 
-    /// Takes no more appends, makes durable what is queued, and lets go of the folder. Blocks until then. Dropping the
-    /// log does the same.
+    /// Takes no more appends, makes durable what is queued, and lets go of the folder. Blocks until
+    /// then. Dropping the log does the same.
     pub fn close(&self) {
         let Some(running) = self.running.lock().take() else { return };
         self.shared.queue.close();
@@ -106,8 +108,8 @@ impl Log {
         self.shared.segments.close();
     }
 
-    /// Why the log takes no more writes, once a write or sync has failed. The process should then end with a code
-    /// other than 0 and start again.
+    /// Why the log takes no more writes, once a write or sync has failed. The process should then
+    /// end with a code other than 0 and start again.
     pub fn poisoned(&self) -> Option<Arc<str>> {
         self.shared.poison_reason()
     }

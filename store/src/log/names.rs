@@ -1,4 +1,5 @@
-//! The names that a reader met, so that each event shares its names with others instead of owning a copy.
+//! The names that a reader met, so that each event shares its names with others instead of owning a
+//! copy.
 
 use std::sync::Arc;
 

@@ -46,7 +46,8 @@ pub(crate) fn open(
         }
         at("locking", directory)(error)
     })?;
-    // A process that ended before its own sync may have left names that a power cut would take back.
+    // A process that ended before its own sync may have left names that a power cut would take
+    // back.
     if !options.sabotage().skip_sync_at_open {
         disk.sync_directory(directory).map_err(at("syncing", directory))?;
     }

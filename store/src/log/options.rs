@@ -13,8 +13,8 @@ const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 8 << 10..=1 << 30;
 /// How a log is kept.
 #[derive(Clone, Debug)]
 pub struct LogOptions {
-    /// The size of a segment file in bytes, 8 KiB to 1 GiB; it holds for segments begun from now on. An append must
-    /// fit into one segment.
+    /// The size of a segment file in bytes, 8 KiB to 1 GiB; it holds for segments begun from now
+    /// on. An append must fit into one segment.
     pub segment_bytes: u64,
     /// How many appends may wait; a full queue answers [`annals_core::AppendError::TooMuch`].
     pub queue_appends_max: usize,

@@ -1,10 +1,11 @@
-//! The background thread that fills the next segment file with zeros, so that the writer overwrites blocks that the
-//! file system has already given: a full disk shows itself here, between segments, and a sync there writes no
-//! metadata. It also cuts sealed segments to their size and writes checkpoints.
+//! The background thread that fills the next segment file with zeros, so that the writer overwrites
+//! blocks that the file system has already given: a full disk shows itself here, between segments,
+//! and a sync there writes no metadata. It also cuts sealed segments to their size and writes
+//! checkpoints.
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use annals_core::disk::{Disk, DiskFile};
@@ -149,7 +150,7 @@ impl Preparer {
     }
 }
 
-fn fill(disk: &dyn Disk, path: &PathBuf, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
+fn fill(disk: &dyn Disk, path: &Path, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
     let file = match disk.open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => disk.create(path)?,

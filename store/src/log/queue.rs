@@ -1,4 +1,5 @@
-//! The bounded queue of appends that wait for the writer. An append has its place when `push` returns.
+//! The bounded queue of appends that wait for the writer. An append has its place when `push`
+//! returns.
 
 use std::collections::VecDeque;
 
@@ -6,7 +7,8 @@ use annals_core::{Append, AppendError, Appended};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-/// From how many waiting bytes on the encoder works beside a sync; less waits for the writer, which saves a switch.
+/// From how many waiting bytes on the encoder works beside a sync; less waits for the writer, which
+/// saves a switch.
 const BACKLOG_BYTES: usize = 32 << 10;
 
 /// Where the answer to an append goes.
@@ -52,7 +54,8 @@ impl Queue {
     /// Puts an append in its place.
     ///
     /// # Errors
-    /// [`AppendError::TooMuch`] where too many wait, [`AppendError::ReadOnly`] where the log takes no more.
+    /// [`AppendError::TooMuch`] where too many wait, [`AppendError::ReadOnly`] where the log takes
+    /// no more.
     pub(crate) fn push(&self, request: Request) -> Result<(), AppendError> {
         let mut incoming = self.incoming.lock();
         if let Some(reason) = &incoming.refused {

@@ -1,5 +1,5 @@
-//! Reads: the whole log or one stream, in either direction, up to an end that is fixed when the read begins. Each
-//! call gives one batch; it blocks, so callers run it on a blocking thread.
+//! Reads: the whole log or one stream, in either direction, up to an end that is fixed when the
+//! read begins. Each call gives one batch; it blocks, so callers run it on a blocking thread.
 
 use std::sync::Arc;
 
@@ -22,7 +22,8 @@ use super::shared::{Durable, Shared};
 pub(crate) const BATCH_EVENTS: usize = 1024;
 /// Bytes looked at per batch.
 const BATCH_BYTES: u64 = 1 << 20;
-/// Bytes of a stream read that are fetched at once, and the most that may lie between two events for that.
+/// Bytes of a stream read that are fetched at once, and the most that may lie between two events
+/// for that.
 const SPAN_BYTES: u32 = 256 << 10;
 const GAP_BYTES: u32 = 4 << 10;
 
@@ -30,7 +31,8 @@ const GAP_BYTES: u32 = 4 << 10;
 #[allow(clippy::cast_possible_truncation, reason = "it is 4096")]
 const FIRST_OFFSET: u32 = HEADER_BYTES as u32;
 
-/// Builds an event from its frame, which begins at `start` of `block`. Nothing where a name is no name.
+/// Builds an event from its frame, which begins at `start` of `block`. Nothing where a name is no
+/// name.
 pub(crate) fn build(
     block: &Bytes,
     start: usize,
@@ -182,7 +184,8 @@ impl Read {
         Ok(Place::Stream { direction: query.direction, from, to })
     }
 
-    /// The address of the first event for which `before` does not hold; the end where it holds for all.
+    /// The address of the first event for which `before` does not hold; the end where it holds for
+    /// all.
     fn locate(&self, before: impl Fn(u64, Timestamp) -> bool) -> Result<Address, ReadError> {
         let held = |landmark: &Landmark| {
             landmark.address < self.end.end && before(landmark.position, landmark.time)
@@ -291,9 +294,9 @@ impl Read {
         let mut gathered = Gathered::default();
         let mut addresses = &addresses[..];
         while !addresses.is_empty() {
-            let (span, behind) = addresses.split_at(span_of(addresses));
-            self.gather_span(span, &mut gathered)?;
-            addresses = behind;
+            let (close, rest) = addresses.split_at(span_of(addresses));
+            self.gather_span(close, &mut gathered)?;
+            addresses = rest;
         }
         self.place = Place::Stream { direction, from: rest.0, to: rest.1 };
         let first_position = gathered.first;
@@ -306,8 +309,8 @@ impl Read {
     }
 
     /// Gathers the events at these addresses, which lie close together.
-    fn gather_span(&mut self, span: &[Address], gathered: &mut Gathered) -> Result<(), ReadError> {
-        if let [address] = span {
+    fn gather_span(&mut self, close: &[Address], gathered: &mut Gathered) -> Result<(), ReadError> {
+        if let [address] = close {
             let (bytes, event) = self.shared.segments.frame_at(*address)?;
             gathered.bytes += bytes.len() as u64;
             let block = Bytes::from(bytes);
@@ -319,7 +322,7 @@ impl Read {
                 },
             );
         }
-        let (Some(first), Some(last)) = (span.first(), span.last()) else { return Ok(()) };
+        let (Some(first), Some(last)) = (close.first(), close.last()) else { return Ok(()) };
         let mut scan = self.scan(*first, self.end.end)?;
         while scan.offset() <= last.offset {
             let Some(found) = scan.next()? else {

@@ -1,5 +1,6 @@
-//! Reads and subscriptions as streams. The next batch of a read is fetched while the consumer handles the last one;
-//! nothing more is fetched ahead, so memory stays bounded and no thread waits for a slow consumer.
+//! Reads and subscriptions as streams. The next batch of a read is fetched while the consumer
+//! handles the last one; nothing more is fetched ahead, so memory stays bounded and no thread waits
+//! for a slow consumer.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! Opens the files of a log: reads every frame, builds the index, and tells a torn tail from damage. A bad record is
-//! a torn tail only where nothing says that it was durable; then it is cut off. Everything else is damage, and
-//! nothing is changed.
+//! Opens the files of a log: reads every frame, builds the index, and tells a torn tail from
+//! damage. A bad record is a torn tail only where nothing says that it was durable; then it is cut
+//! off. Everything else is damage, and nothing is changed.
 
 use std::io;
 use std::path::Path;
@@ -92,6 +92,9 @@ pub(crate) fn recover(
             chain: [0; 32],
         },
     };
+    if let Some(last) = opened.last() {
+        index.write().reserve(last.header.first_position);
+    }
     for (number, this) in opened.iter().enumerate() {
         let path = segments.path(this.header.segment);
         recovery.begin(&this.header, &path)?;
@@ -134,7 +137,8 @@ impl Recovery<'_> {
     }
 
     fn active(&mut self, this: &Opened, path: &Path) -> Result<(), OpenError> {
-        // Only what the device holds counts: a process may have ended before its sync, or after a failed one.
+        // Only what the device holds counts: a process may have ended before its sync, or after a
+        // failed one.
         if !self.sabotage.skip_sync_at_open {
             this.file.sync_data().map_err(at("syncing", path))?;
         }
@@ -312,7 +316,8 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Adds the batch to the index; false where a revision does not follow on its stream's last one.
+    /// Adds the batch to the index; false where a revision does not follow on its stream's last
+    /// one.
     fn index_batch(&mut self) -> bool {
         let mut index = self.index.write();
         for event in self.batch.drain(..) {

@@ -1,5 +1,5 @@
-//! Walks over the frames of one segment, forwards, reading large blocks. Every frame is checked before it is handed
-//! out; its bytes can be shared out of the block without a copy.
+//! Walks over the frames of one segment, forwards, reading large blocks. Every frame is checked
+//! before it is handed out; its bytes can be shared out of the block without a copy.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use bytes::{Bytes, BytesMut};
 use super::error::{Damage, Flaw, ScanError};
 use super::format::frame::{self, Extent, Frame, FrameIdentity};
 
-/// The first block is small, for short reads; each next one is twice as large, up to this many bytes.
+/// The first block is small, for short reads; each next one is twice as large, up to this many
+/// bytes.
 pub(crate) const BLOCK_BYTES_MAX: usize = 1 << 20;
 const BLOCK_BYTES_MIN: usize = 32 << 10;
 

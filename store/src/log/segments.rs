@@ -1,4 +1,5 @@
-//! The segment files of a log and the few of them that are open. Frames are only ever read up to a segment's end.
+//! The segment files of a log and the few of them that are open. Frames are only ever read up to a
+//! segment's end.
 
 use std::collections::VecDeque;
 use std::io;

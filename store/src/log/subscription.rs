@@ -1,6 +1,7 @@
-//! A subscription: from the disk until the tail in memory reaches, then from the tail. What it delivered last is one
-//! number, the position behind it, so there is no seam where an event could be missed or doubled; a slow one falls
-//! back to the disk. It holds no thread while its consumer is busy.
+//! A subscription: from the disk until the tail in memory reaches, then from the tail. What it
+//! delivered last is one number, the position behind it, so there is no seam where an event could
+//! be missed or doubled; a slow one falls back to the disk. It holds no thread while its consumer
+//! is busy.
 
 use std::sync::Arc;
 
@@ -75,20 +76,19 @@ impl Subscription {
     }
 
     async fn step(&mut self, now: Durable) -> Result<Option<Batch>, ReadError> {
-        if self.reading.is_none() {
-            if let Some(batch) = self.from_tail(now) {
-                return Ok(Some(batch));
-            }
+        if self.reading.is_none()
+            && let Some(batch) = self.next_of_tail(now)
+        {
+            return Ok(Some(batch));
         }
         let reading = self.reading.take();
         let (shared, query) = (Arc::clone(&self.shared), self.disk_query());
         let step = move || {
-            let mut reading = match reading {
-                Some(reading) => reading,
-                None => {
-                    let read = Read::begin(shared, &query, now)?;
-                    Box::new(Reading { read, end: now.events })
-                }
+            let mut reading = if let Some(reading) = reading {
+                reading
+            } else {
+                let read = Read::begin(shared, &query, now)?;
+                Box::new(Reading { read, end: now.events })
             };
             let batch = reading.read.next_batch()?;
             Ok((reading, batch))
@@ -129,7 +129,7 @@ impl Subscription {
         ReadQuery { direction: Direction::Forwards, limit: None, start, ..query }
     }
 
-    fn from_tail(&mut self, now: Durable) -> Option<Batch> {
+    fn next_of_tail(&mut self, now: Durable) -> Option<Batch> {
         let batches = self.shared.tail.from(self.next, BATCH_EVENTS as u64);
         let end = batches.last()?.end_position();
         let mut names = Names::new(Arc::clone(&self.shared.index));

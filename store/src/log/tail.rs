@@ -1,5 +1,5 @@
-//! The newest batches, kept in memory within a bound and shared by all live subscriptions. Their events are decoded
-//! once, by whoever needs them first.
+//! The newest batches, kept in memory within a bound and shared by all live subscriptions. Their
+//! events are decoded once, by whoever needs them first.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
@@ -109,7 +109,8 @@ impl Tail {
         }
     }
 
-    /// Batches from the one that holds `position` on, until they hold `events` or more; none where it is too old.
+    /// Batches from the one that holds `position` on, until they hold `events` or more; none where
+    /// it is too old.
     pub(crate) fn from(&self, position: u64, events: u64) -> Vec<Arc<WrittenBatch>> {
         let kept = self.kept.read();
         let first = kept.batches.partition_point(|batch| batch.end_position() <= position);

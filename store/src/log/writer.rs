@@ -1,5 +1,6 @@
-//! The one thread that writes: it takes the open batch, writes it with one write and one sync, then makes it known
-//! and answers. If a write or sync fails, what was under way is unknown and the log takes no more writes.
+//! The one thread that writes: it takes the open batch, writes it with one write and one sync, then
+//! makes it known and answers. If a write or sync fails, what was under way is unknown and the log
+//! takes no more writes.
 
 use std::io;
 use std::path::Path;

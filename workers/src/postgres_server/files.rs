@@ -157,8 +157,8 @@ pub(super) fn socket_folder(
         beside
     } else {
         let digest = Sha256::digest(folder.as_os_str().as_bytes());
-        let short: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        std::env::temp_dir().join(format!("annals-{short}"))
+        let short = u64::from_be_bytes(digest[..8].try_into().expect("8 of 32 bytes"));
+        std::env::temp_dir().join(format!("annals-{short:016x}"))
     };
     let attempt = || format!("making {}", chosen.display());
     match DirBuilder::new().mode(0o700).create(&chosen) {
@@ -166,7 +166,7 @@ pub(super) fn socket_folder(
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             // Somebody else could have put it there: it must be a folder of our user that nobody else may enter.
             let metadata = std::fs::symlink_metadata(&chosen).map_err(system(attempt()))?;
-            let private = metadata.is_dir() && metadata.permissions().mode() & 0o077 == 0;
+            let private = metadata.is_dir() && metadata.permissions().mode().trailing_zeros() >= 6;
             if metadata.uid() == 0 && account.other && private {
                 account.own(&chosen)?;
             } else if metadata.uid() != account.user || !private {

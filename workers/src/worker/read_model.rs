@@ -9,7 +9,7 @@ use sqlx::postgres::PgConnection;
 
 use super::intake::Intake;
 use super::{SessionError, Worker, told};
-use crate::decoding::{Decoded, FoldError};
+use crate::decoding::FoldError;
 use crate::fold::{Changes, FoldStart, ReadModel, RowFold};
 use crate::metering;
 use crate::registry::{Checkpoint, Remembered};
@@ -148,13 +148,10 @@ impl Follower<'_> {
             let (decoder, events) = (Arc::clone(&decoder), Arc::clone(&events));
             let schemas = self.worker.shared.schemas.clone();
             let count = events.len();
-            let staged = self
-                .with_fold(count, move |fold| {
-                    let decoded: Decoded = decoder.decode(&events, &schemas)?;
-                    fold.stage(decoded)
-                })
+            let outcome = self
+                .with_fold(count, move |fold| fold.stage(decoder.decode(&events, &schemas)?))
                 .await;
-            match staged {
+            match outcome {
                 Err(error) if error.lacks_schema() && attempt == 0 => {
                     self.worker.shared.schemas.refresh(self.worker.shared.store.as_ref()).await?;
                 }

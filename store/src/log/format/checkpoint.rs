@@ -1,5 +1,6 @@
-//! The file `checkpoint`: how far the log is known to be durable. Two slots are written in turn, in place, so that it
-//! never needs new room and a torn write leaves the older one. The log may reach further, but never less far.
+//! The file `checkpoint`: how far the log is known to be durable. Two slots are written in turn, in
+//! place, so that it never needs new room and a torn write leaves the older one. The log may reach
+//! further, but never less far.
 
 use uuid::Uuid;
 

@@ -1,6 +1,7 @@
-//! Frames: what a segment consists of behind its header. A batch is one or more event frames and a commit frame; it
-//! counts only with its commit. The first 24 bytes of each frame say where it belongs and check it; what follows is
-//! the same wherever the event is stored, and is what the hash chain covers.
+//! Frames: what a segment consists of behind its header. A batch is one or more event frames and a
+//! commit frame; it counts only with its commit. The first 24 bytes of each frame say where it
+//! belongs and check it; what follows is the same wherever the event is stored, and is what the
+//! hash chain covers.
 
 use std::ops::Range;
 
@@ -102,7 +103,8 @@ pub(crate) enum Extent {
     Blank,
 }
 
-/// How long the frame at the start of `bytes` is. `room` is the number of bytes up to where frames may reach.
+/// How long the frame at the start of `bytes` is. `room` is the number of bytes up to where frames
+/// may reach.
 pub(crate) fn extent(bytes: &[u8], room: usize) -> Result<Extent, Flaw> {
     let seen = bytes.len().min(PREFIX_BYTES);
     if bytes[..seen].iter().all(|byte| *byte == 0) {
@@ -135,6 +137,9 @@ pub(crate) fn decode(bytes: &[u8], identity: FrameIdentity, believe: bool) -> Re
     }
     if bytes[2] != FORMAT {
         return Err(Flaw::Format(u16::from(bytes[2])));
+    }
+    if u16_at(bytes, 4) != 0 {
+        return Err(Flaw::Fields); // A flag of a later version.
     }
     match bytes[3] {
         EVENT => decode_event(bytes).map(Frame::Event).ok_or(Flaw::Fields),
@@ -258,7 +263,7 @@ fn put_number(out: &mut Vec<u8>, mut number: u64) {
         out.push((number & 0x7f) as u8 | 0x80);
         number >>= 7;
     }
-    out.push(number as u8);
+    out.push((number & 0x7f) as u8);
 }
 
 fn take_number(bytes: &mut &[u8]) -> Option<u64> {
@@ -274,7 +279,8 @@ fn take_number(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// The hash chain: after each batch, SHA-256 over the hash before it and the leaf hashes of its events.
+/// The hash chain: after each batch, SHA-256 over the hash before it and the leaf hashes of its
+/// events.
 #[derive(Clone, Debug)]
 pub(crate) struct Chain(Sha256);
 
@@ -300,8 +306,8 @@ impl Chain {
     }
 }
 
-/// Finds a batch in `bytes`, which begin at `from` of the segment, that was written when everything up to a place
-/// behind `from` was durable: then what stands at `from` is damage, not a torn tail.
+/// Finds a batch in `bytes`, which begin at `from` of the segment, that was written when everything
+/// up to a place behind `from` was durable: then what stands at `from` is damage, not a torn tail.
 pub(crate) fn later_commit(bytes: &[u8], from: Address, identity: FrameIdentity) -> bool {
     let magic = MAGIC.to_le_bytes();
     bytes.windows(COMMIT_BYTES).any(|window| {

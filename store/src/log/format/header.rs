@@ -1,5 +1,5 @@
-//! The first page of a segment file: which store, epoch and segment it is, where it continues the log, and the salt
-//! of its checksums.
+//! The first page of a segment file: which store, epoch and segment it is, where it continues the
+//! log, and the salt of its checksums.
 
 use uuid::Uuid;
 

@@ -1,5 +1,5 @@
-//! The bytes of a log, as docs/log-format.md describes them: the page changes before these files do. All numbers are
-//! little-endian. Nothing here reads or writes a disk.
+//! The bytes of a log, as docs/log-format.md describes them: the page changes before these files
+//! do. All numbers are little-endian. Nothing here reads or writes a disk.
 
 pub(crate) mod checkpoint;
 pub(crate) mod frame;

@@ -1,4 +1,5 @@
-//! Power cuts at random operations: whatever is lost, torn and reordered, what was acknowledged is there.
+//! Power cuts at random operations: whatever is lost, torn and reordered, what was acknowledged is
+//! there.
 
 use annals_core::ReadQuery;
 use annals_core::disk::{Fault, SimulatedDisk, Survival};
@@ -7,7 +8,8 @@ use annals_core::random::SeededRandom;
 use super::oracle::Oracle;
 use super::{Log, LogOptions, OpenError, block_on, open_with, read, small};
 
-/// One life of a store: some runs, each cut short at a random operation, each followed by a recovery and a check.
+/// One life of a store: some runs, each cut short at a random operation, each followed by a
+/// recovery and a check.
 pub(super) fn life(
     seed: u64,
     options: &LogOptions,
@@ -39,8 +41,8 @@ pub(super) fn life(
     Ok(oracle.acknowledged() as u64)
 }
 
-/// Opens a disk that a process or the power left, and sees that it holds what it must; then cuts the power: what was
-/// served once stays.
+/// Opens a disk that a process or the power left, and sees that it holds what it must; then cuts
+/// the power: what was served once stays.
 pub(super) fn restart(
     disk: &SimulatedDisk,
     oracle: &Oracle,

@@ -1,4 +1,5 @@
-//! Bytes that are not what was written: a torn tail is cut off, everything else is reported with its place.
+//! Bytes that are not what was written: a torn tail is cut off, everything else is reported with
+//! its place.
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +28,8 @@ fn closed_log(options: &LogOptions) -> (SimulatedDisk, Vec<RecordedEvent>) {
     (disk, events)
 }
 
-/// Flips bits of every file of a closed log and opens it: each flip must be reported, at its place, or change nothing.
+/// Flips bits of every file of a closed log and opens it: each flip must be reported, at its place,
+/// or change nothing.
 pub(super) fn flip_bits(options: &LogOptions, step: usize) -> Result<usize, String> {
     let (disk, events) = closed_log(options);
     let mut reported = 0;

@@ -8,8 +8,8 @@ use super::crash::restart;
 use super::oracle::Oracle;
 use super::{LogOptions, OpenError, append, block_on, open_with, read, small};
 
-/// A run in which operation `number` fails; then the process is started again, with and without a power cut. Answers
-/// how many operations there were.
+/// A run in which operation `number` fails; then the process is started again, with and without a
+/// power cut. Answers how many operations there were.
 pub(super) fn run_with_fault(number: u64, options: &LogOptions) -> Result<u64, String> {
     let disk = SimulatedDisk::new(number);
     disk.fail_operation(number, Fault::Once);

@@ -1,5 +1,5 @@
-//! The format of version 1 as files: what was written once is read for ever, and is written the same today.
-//! `ANNALS_BLESS=1` writes the files anew; a change of them is a change of the format.
+//! The format of version 1 as files: what was written once is read for ever, and is written the
+//! same today. `ANNALS_BLESS=1` writes the files anew; a change of them is a change of the format.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

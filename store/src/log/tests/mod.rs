@@ -1,5 +1,6 @@
-//! The log under test: against the store in memory as the model, and on a disk that tears, loses, fails and lies.
-//! The checks answer with what they found instead of panicking, so that `sabotage` can see that they find something.
+//! The log under test: against the store in memory as the model, and on a disk that tears, loses,
+//! fails and lies. The checks answer with what they found instead of panicking, so that `sabotage`
+//! can see that they find something.
 
 mod crash;
 mod damage;

@@ -1,5 +1,6 @@
-//! What was sent, what was answered, and whether a log agrees: nothing acknowledged is lost, nothing stands twice,
-//! nothing stands there that was not sent, every append is whole or absent, positions and revisions have no gap.
+//! What was sent, what was answered, and whether a log agrees: nothing acknowledged is lost,
+//! nothing stands twice, nothing stands there that was not sent, every append is whole or absent,
+//! positions and revisions have no gap.
 
 use annals_core::random::SeededRandom;
 use annals_core::{

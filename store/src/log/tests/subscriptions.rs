@@ -1,4 +1,5 @@
-//! Subscriptions under concurrent appends: gap-free, without doubles, in order, from memory or from the disk.
+//! Subscriptions under concurrent appends: gap-free, without doubles, in order, from memory or from
+//! the disk.
 
 use std::sync::Arc;
 
@@ -32,7 +33,8 @@ async fn produce(log: Arc<Log>, seed: u64) {
     }
 }
 
-/// Follows until `through` has reached the last event; sees to it that `through` and positions only grow.
+/// Follows until `through` has reached the last event; sees to it that `through` and positions only
+/// grow.
 async fn follow(log: &Log, query: ReadQuery, slow: bool) -> Vec<RecordedEvent> {
     let mut events: Vec<RecordedEvent> = Vec::new();
     let mut through = None;
