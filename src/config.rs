@@ -1,6 +1,7 @@
-//! The one configuration: defaults, then a TOML file, then the environment, then flags; later ones win. Every
-//! field is documented in `docs/annals.toml`, which a test keeps equal to the defaults. Unknown keys are refused.
-//! Secrets live in [`Secret`], which shows itself as `***`, and have no flag: other users see a process's arguments.
+//! The one configuration: defaults, then a TOML file, then the environment, then flags; later ones
+//! win. Every field is documented in `docs/annals.toml`, which a test keeps equal to the defaults.
+//! Unknown keys are refused. Secrets live in [`Secret`], which shows itself as `***`, and have no
+//! flag: other users see a process's arguments.
 
 mod error;
 mod fields;
@@ -16,23 +17,28 @@ use serde::{Deserialize, Serialize};
 pub use error::ConfigError;
 pub use secret::Secret;
 
-/// Everything that can be configured. [`Config::load`] is how a program gets it, `Config::default()` how a test does.
+/// Everything that can be configured. [`Config::load`] is how a program gets it,
+/// `Config::default()` how a test does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The folder that holds everything: the log, PostgreSQL's and ClickHouse's files, lock and socket files.
+    /// The folder that holds everything: the log, PostgreSQL's and ClickHouse's files, lock and
+    /// socket files.
     pub data_folder: PathBuf,
     /// Where the server listens, `HOST:PORT`; port 0 takes a free one.
     pub address: String,
     /// What this process does.
     pub role: Role,
-    /// Which event store: `embedded`. An `esdb://…` address is known but not served by this version.
+    /// Which event store: `embedded`. An `esdb://…` address is known but not served by this
+    /// version.
     pub store: String,
     /// How events reach the projection workers.
     pub fanout: Fanout,
-    /// The address of a PostgreSQL server, `postgres://…`; without one, Annals starts and stops its own.
+    /// The address of a PostgreSQL server, `postgres://…`; without one, Annals starts and stops its
+    /// own.
     pub database_url: Option<Secret>,
-    /// Where the libchdb library is; without one it is looked for where `scripts/fetch-libchdb` puts it.
+    /// Where the libchdb library is; without one it is looked for where `scripts/fetch-libchdb`
+    /// puts it.
     pub libchdb: Option<PathBuf>,
     /// Whoever calls must present this key. Without one, only loopback addresses are served.
     pub api_key: Option<Secret>,
@@ -102,7 +108,8 @@ pub struct ClickHouse {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
-    /// A level (`error`, `warn`, `info`, `debug`, `trace`) or directives such as `info,annals_store=debug`.
+    /// A level (`error`, `warn`, `info`, `debug`, `trace`) or directives such as
+    /// `info,annals_store=debug`.
     pub level: String,
     /// How a line looks.
     pub format: LogFormat,
@@ -140,7 +147,8 @@ pub struct Limits {
     pub subscriptions_max: usize,
     /// How long requests may go on after the signal to stop, in milliseconds.
     pub shutdown_timeout_ms: u64,
-    /// How many positions a projection may lag behind the log while `/health/ready` is still content.
+    /// How many positions a projection may lag behind the log while `/health/ready` is still
+    /// content.
     pub ready_lag_max: u64,
 }
 
@@ -194,14 +202,16 @@ impl Limits {
     }
 }
 
-/// What flags can set; to be flattened into a verb's arguments. A flag that is not given changes nothing.
+/// What flags can set; to be flattened into a verb's arguments. A flag that is not given changes
+/// nothing.
 #[derive(Clone, Debug, Default, clap::Args, Serialize)]
 pub struct Flags {
     /// A configuration file in TOML, as docs/annals.toml [environment: `ANNALS_CONFIG`]
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
-    /// The folder that holds the log and everything else [environment: `ANNALS_DATA_FOLDER`; default: .annals]
+    /// The folder that holds the log and everything else [environment: `ANNALS_DATA_FOLDER`;
+    /// default: .annals]
     #[arg(long = "data", value_name = "DIR")]
     #[serde(rename = "data_folder", skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
@@ -225,7 +235,8 @@ pub struct Flags {
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub insecure: bool,
-    /// What to log: error, warn, info, debug, trace, or directives [environment: `ANNALS_LOG_LEVEL`]
+    /// What to log: error, warn, info, debug, trace, or directives [environment:
+    /// `ANNALS_LOG_LEVEL`]
     #[arg(long, value_name = "LEVEL")]
     #[serde(skip)]
     pub log_level: Option<String>,
@@ -272,8 +283,8 @@ impl Config {
     }
 }
 
-/// The environment variables of this process that look like ours but name no field; worth a warning, not an error,
-/// because container platforms set such variables by themselves.
+/// The environment variables of this process that look like ours but name no field; worth a
+/// warning, not an error, because container platforms set such variables by themselves.
 pub fn unknown_variables() -> Vec<String> {
     fields::unknown(std::env::vars().map(|(name, _)| name))
 }
@@ -281,7 +292,8 @@ pub fn unknown_variables() -> Vec<String> {
 fn read_file(path: &Path) -> Result<figment::providers::Data<Toml>, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    // Parsed here once for the place of a syntax error; figment gets the file for the source of each value.
+    // Parsed here once for the place of a syntax error; figment gets the file for the source of
+    // each value.
     text.parse::<toml::Table>().map_err(|source| ConfigError::NotToml {
         path: path.to_owned(),
         source: Box::new(source),

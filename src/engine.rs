@@ -22,7 +22,7 @@ use annals_workers::{
 };
 use sqlx::PgPool;
 
-use crate::config::{Config, Fanout};
+use crate::config::{Config, Fanout, Secret};
 use crate::router::Router;
 
 /// Connections to PostgreSQL for queries; each worker has one of its own besides.
@@ -223,15 +223,14 @@ async fn open_log(
 }
 
 async fn open_postgres(config: &Config) -> Result<(Option<PostgresServer>, PgPool), EngineError> {
-    let server = match &config.database_url {
-        Some(_) => None,
-        None => {
-            let folder = config.data_folder.join("postgres");
-            let started = PostgresServer::start(&folder, PostgresOptions::default()).await;
-            Some(started.map_err(EngineError::Postgres)?)
-        }
+    let server = if config.database_url.is_none() {
+        let folder = config.data_folder.join("postgres");
+        let started = PostgresServer::start(&folder, PostgresOptions::default()).await;
+        Some(started.map_err(EngineError::Postgres)?)
+    } else {
+        None
     };
-    let configured = config.database_url.as_ref().map(|url| url.expose());
+    let configured = config.database_url.as_ref().map(Secret::expose);
     let url = server.as_ref().map(PostgresServer::url).or(configured).unwrap_or_default();
     let pool = annals_workers::connect(url, QUERY_CONNECTIONS_MAX).await;
     Ok((server, pool.map_err(EngineError::Setup)?))
@@ -241,42 +240,37 @@ async fn open_postgres(config: &Config) -> Result<(Option<PostgresServer>, PgPoo
 async fn open_analytics(
     config: &Config,
 ) -> Result<(Option<Supervisor>, Option<ClickHouse>), EngineError> {
-    let (supervisor, options) = match &config.clickhouse.url {
-        Some(url) => {
-            let password = config.clickhouse.password.as_ref();
-            let options = ClickHouseOptions {
-                user: Some(config.clickhouse.user.clone()),
-                password: password.map(|password| password.expose().to_owned()),
-                ..ClickHouseOptions::at(url)
-            };
-            (None, options)
-        }
-        None => {
-            let folder = config.data_folder.join("analytics");
-            let program = std::env::current_exe()
-                .map_err(|source| EngineError::Folder { folder: folder.clone(), source })?;
-            let options = AnalyticsOptions {
-                arguments: vec!["analytics-child".into()],
-                library: config.libchdb.clone(),
-                ..AnalyticsOptions::new(program, folder)
-            };
-            let supervisor = match Supervisor::start(options).await {
-                Ok(supervisor) => supervisor,
-                Err(StartError::Library(error)) => {
-                    tracing::warn!(%error, "there are no analytics");
-                    return Ok((None, None));
-                }
-                Err(error) => return Err(EngineError::Analytics(error)),
-            };
-            let options = ClickHouseOptions {
-                user: Some(supervisor.user().to_owned()),
-                password: Some(supervisor.key().to_owned()),
-                ..ClickHouseOptions::at(supervisor.url())
-            };
-            (Some(supervisor), options)
-        }
+    if let Some(url) = &config.clickhouse.url {
+        let password = config.clickhouse.password.as_ref();
+        let options = ClickHouseOptions {
+            user: Some(config.clickhouse.user.clone()),
+            password: password.map(|password| password.expose().to_owned()),
+            ..ClickHouseOptions::at(url)
+        };
+        return Ok((None, Some(ClickHouse::new(options))));
+    }
+    let folder = config.data_folder.join("analytics");
+    let program = std::env::current_exe()
+        .map_err(|source| EngineError::Folder { folder: folder.clone(), source })?;
+    let options = AnalyticsOptions {
+        arguments: vec!["analytics-child".into()],
+        library: config.libchdb.clone(),
+        ..AnalyticsOptions::new(program, folder)
     };
-    Ok((supervisor, Some(ClickHouse::new(options))))
+    let supervisor = match Supervisor::start(options).await {
+        Ok(supervisor) => supervisor,
+        Err(StartError::Library(error)) => {
+            tracing::warn!(%error, "there are no analytics");
+            return Ok((None, None));
+        }
+        Err(error) => return Err(EngineError::Analytics(error)),
+    };
+    let options = ClickHouseOptions {
+        user: Some(supervisor.user().to_owned()),
+        password: Some(supervisor.key().to_owned()),
+        ..ClickHouseOptions::at(supervisor.url())
+    };
+    Ok((Some(supervisor), Some(ClickHouse::new(options))))
 }
 
 fn open_feed(

@@ -1,5 +1,5 @@
-//! Logs and metrics of this process. Logs go to standard error, as text or one JSON object a line; metrics are read at
-//! `/metrics`. Neither ever holds a payload or a secret.
+//! Logs and metrics of this process. Logs go to standard error, as text or one JSON object a line;
+//! metrics are read at `/metrics`. Neither ever holds a payload or a secret.
 
 use annals_core::Family;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
@@ -83,7 +83,8 @@ impl Metrics {
         self.0.render()
     }
 
-    /// Folds what histograms have collected, so that memory does not grow between two reads; every few seconds.
+    /// Folds what histograms have collected, so that memory does not grow between two reads; every
+    /// few seconds.
     pub fn tidy(&self) {
         self.0.run_upkeep();
     }

@@ -134,11 +134,14 @@ impl Metadata {
 }
 
 fn put_length(out: &mut Vec<u8>, mut length: usize) {
-    while length >= 0x80 {
-        out.push((length & 0x7f) as u8 | 0x80);
+    loop {
+        let [low, ..] = length.to_le_bytes();
         length >>= 7;
+        if length == 0 {
+            return out.push(low & 0x7f);
+        }
+        out.push(low | 0x80);
     }
-    out.push(length as u8);
 }
 
 fn take_length(bytes: &mut &[u8]) -> Option<usize> {

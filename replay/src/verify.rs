@@ -138,7 +138,7 @@ pub async fn verify(
         projections.push(match lane.consumer {
             Folding::Rows(folded) => rows::compare(source, folded, lane.events, snapshot)?,
             Folding::Facts(folded) => {
-                facts::compare(&mut connection, folded, lane.events, snapshot).await?
+                facts::compare(&mut connection, *folded, lane.events, snapshot).await?
             }
         });
     }

@@ -1,5 +1,5 @@
-//! Commands, for REST and gRPC alike. A command is carried out in a task of its own: a caller who goes away, or whom
-//! the timeout tells to come again, never leaves one half done.
+//! Commands, for REST and gRPC alike. A command is carried out in a task of its own: a caller who
+//! goes away, or whom the timeout tells to come again, never leaves one half done.
 
 use std::sync::Arc;
 
@@ -22,7 +22,8 @@ use crate::router::{RouterAnswer, RouterError};
 /// The longest idempotency key, in bytes.
 const KEY_BYTES_MAX: usize = 255;
 
-/// The id of the command that an idempotency key names: the key itself where it is a UUID, else its UUID version 5.
+/// The id of the command that an idempotency key names: the key itself where it is a UUID, else its
+/// UUID version 5.
 ///
 /// # Errors
 /// A problem where the key is empty or too long.
@@ -38,7 +39,8 @@ pub(super) fn command_id(key: Option<&str>) -> Result<Uuid, Problem> {
     Ok(Uuid::parse_str(key).unwrap_or_else(|_| Uuid::new_v5(&namespace(), key.as_bytes())))
 }
 
-/// The W3C trace context of a request, where it is one: `00-` trace id `-` span id `-` flags, in hexadecimal.
+/// The W3C trace context of a request, where it is one: `00-` trace id `-` span id `-` flags, in
+/// hexadecimal.
 pub(super) fn traceparent(value: Option<&str>) -> Option<String> {
     let value = value?;
     let parts: Vec<&str> = value.split('-').collect();

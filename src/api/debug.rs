@@ -1,5 +1,5 @@
-//! Time travel over REST: the state of a stream or a row at any past moment, its history, and what differs between two
-//! moments.
+//! Time travel over REST: the state of a stream or a row at any past moment, its history, and what
+//! differs between two moments.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! The OpenAPI document and a page to read it. The page holds everything it needs; nothing comes from another host,
-//! and its content security policy says so.
+//! The OpenAPI document and a page to read it. The page holds everything it needs; nothing comes
+//! from another host, and its content security policy says so.
 
 use std::sync::Arc;
 

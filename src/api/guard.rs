@@ -1,5 +1,6 @@
-//! What every request passes before its handler: a host that is meant, the API key, a place among the requests in
-//! flight. It also counts and times what was answered. REST is refused with a problem, gRPC with a status.
+//! What every request passes before its handler: a host that is meant, the API key, a place among
+//! the requests in flight. It also counts and times what was answered. REST is refused with a
+//! problem, gRPC with a status.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -99,7 +100,8 @@ fn presented(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
 
-/// Without a key, only this machine is served; a page of another site whose name was made to point here is not it.
+/// Without a key, only this machine is served; a page of another site whose name was made to point
+/// here is not it.
 fn check_host(state: &ApiState, request: &Request) -> Result<(), Problem> {
     if !state.loopback_only {
         return Ok(());

@@ -15,7 +15,8 @@ use super::problem::Problem;
 use super::state::ApiState;
 use crate::codec::EventView;
 
-/// Events of a query, `limit` at most, and the one after them where there is one: where the next page begins.
+/// Events of a query, `limit` at most, and the one after them where there is one: where the next
+/// page begins.
 async fn page(
     store: &dyn EventStore,
     query: ReadQuery,

@@ -1,5 +1,5 @@
-//! The server's edge: REST, gRPC, health and metrics on one port. It turns requests into calls of the engine and the
-//! engine's errors into codes, and holds no rule of any domain.
+//! The server's edge: REST, gRPC, health and metrics on one port. It turns requests into calls of
+//! the engine and the engine's errors into codes, and holds no rule of any domain.
 
 mod commands;
 mod debug;

@@ -1,4 +1,5 @@
-//! The OpenAPI 3.1 document, from the list of routes, the commands' JSON Schemas and the read models' columns.
+//! The OpenAPI 3.1 document, from the list of routes, the commands' JSON Schemas and the read
+//! models' columns.
 
 use std::sync::Arc;
 
@@ -193,7 +194,8 @@ fn of_command(route: &Route, command: &CommandInfo, schema: &str) -> Value {
     operation
 }
 
-/// Moves a command's schema under `components`, and its definitions with it, which all its references then follow.
+/// Moves a command's schema under `components`, and its definitions with it, which all its
+/// references then follow.
 fn hoist(schemas: &mut Map<String, Value>, context: &str, name: &str, schema: &Value) {
     let mut schema = schema.clone();
     let definitions = schema.as_object_mut().and_then(|object| object.remove("$defs"));

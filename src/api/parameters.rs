@@ -1,5 +1,5 @@
-//! The query text of a request, read by name: an unknown or doubled parameter, or a value that does not fit, is refused
-//! with what would be right.
+//! The query text of a request, read by name: an unknown or doubled parameter, or a value that does
+//! not fit, is refused with what would be right.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! An error as the interfaces tell it: `application/problem+json` (RFC 9457) on REST, a status with the same problem
-//! in its metadata on gRPC. The chain of causes is printed once, here.
+//! An error as the interfaces tell it: `application/problem+json` (RFC 9457) on REST, a status with
+//! the same problem in its metadata on gRPC. The chain of causes is printed once, here.
 
 use std::borrow::Cow;
 use std::error::Error;

@@ -1,6 +1,6 @@
-//! Projections over REST: how they stand, and work on them. A rebuild or verification can outlast any request, so it
-//! runs by itself, one at a time for each projection; a request waits for its end as long as it likes, and is told
-//! where to ask again.
+//! Projections over REST: how they stand, and work on them. A rebuild or verification can outlast
+//! any request, so it runs by itself, one at a time for each projection; a request waits for its
+//! end as long as it likes, and is told where to ask again.
 
 use std::sync::Arc;
 use std::time::Duration;

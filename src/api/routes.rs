@@ -1,5 +1,5 @@
-//! Every REST route once, with its handler and its description: the server and the OpenAPI document are both made from
-//! this list, so neither can have a route that the other lacks.
+//! Every REST route once, with its handler and its description: the server and the OpenAPI document
+//! are both made from this list, so neither can have a route that the other lacks.
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
-//! The listener: HTTP/1.1 and HTTP/2 with prior knowledge on one port, REST and gRPC side by side. It refuses to
-//! listen beyond this machine without an API key, and ends without cutting anybody off who is nearly done.
+//! The listener: HTTP/1.1 and HTTP/2 with prior knowledge on one port, REST and gRPC side by side.
+//! It refuses to listen beyond this machine without an API key, and ends without cutting anybody
+//! off who is nearly done.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,7 +21,8 @@ use crate::config::Config;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often metrics are tidied.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
-/// An idle HTTP/2 connection is asked after this time whether anyone is there, and closed as long after.
+/// An idle HTTP/2 connection is asked after this time whether anyone is there, and closed as long
+/// after.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// Why the server cannot serve.
@@ -90,8 +92,8 @@ pub async fn listen(config: &Config) -> Result<TcpListener, ServeError> {
         .map_err(|source| ServeError::Listen { address: address(), source })
 }
 
-/// Serves until `shutdown` ends. Then nobody new is let in, subscriptions end with UNAVAILABLE, and requests have
-/// the configured time to end.
+/// Serves until `shutdown` ends. Then nobody new is let in, subscriptions end with UNAVAILABLE, and
+/// requests have the configured time to end.
 ///
 /// # Errors
 /// [`ServeError`], before anything is served.

@@ -92,8 +92,8 @@ impl ApiState {
         })
     }
 
-    /// Reads the schemas published since the catalogue was loaded, where an event needs one that is not known. A store
-    /// that cannot be read now leaves it unknown, which the event then tells.
+    /// Reads the schemas published since the catalogue was loaded, where an event needs one that is
+    /// not known. A store that cannot be read now leaves it unknown, which the event then tells.
     pub(super) async fn know_schema(&self, event: &RecordedEvent) {
         let schemas = &self.parts.schemas;
         if event.schema == SchemaFingerprint::NONE || schemas.get(event.schema).is_some() {

@@ -1,5 +1,6 @@
-//! The one table from the family of an error to what REST and gRPC say. Exhaustive: a new family does not compile
-//! until it has its codes here. (The command line's exit codes stand in `cli`, as exhaustive.)
+//! The one table from the family of an error to what REST and gRPC say. Exhaustive: a new family
+//! does not compile until it has its codes here. (The command line's exit codes stand in `cli`, as
+//! exhaustive.)
 
 use annals_core::Family;
 use http::StatusCode;

@@ -1,4 +1,5 @@
-//! What is said when the configuration is wrong: which key, where its value came from, what would be right.
+//! What is said when the configuration is wrong: which key, where its value came from, what would
+//! be right.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,5 @@
-//! The list of every key: its environment variables, what a right value is, and the checks that types cannot make.
+//! The list of every key: its environment variables, what a right value is, and the checks that
+//! types cannot make.
 
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata as SourceName, Profile, Provider};
@@ -62,7 +63,8 @@ const FIELDS: &[Field] = &[
     value("limits.ready_lag_max", "a number of positions from 0"),
 ];
 
-/// Variables with our prefix that are not fields: the configuration file, and where scripts and tests keep their data.
+/// Variables with our prefix that are not fields: the configuration file, and where scripts and
+/// tests keep their data.
 const OTHER_VARIABLES: [&str; 3] = ["ANNALS_CONFIG", "ANNALS_DATA", "ANNALS_CACHE"];
 
 /// The environment variable of a key: `limits.page_rows` is `ANNALS_LIMITS_PAGE_ROWS`.

@@ -34,7 +34,7 @@ pub const ACCOUNTS: usize = 128;
 /// What is traded.
 pub const INSTRUMENT: &str = "XBTUSD";
 /// How long the views may take to catch up.
-const CATCH_UP_WITHIN: Duration = Duration::from_secs(600);
+const CATCH_UP_WITHIN: Duration = Duration::from_mins(10);
 
 /// Where the demo is; for progress bars.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,8 +138,10 @@ impl DemoError {
     pub fn family(&self) -> Family {
         match self {
             DemoError::Import(source) => source.family(),
-            DemoError::OtherTrades { .. } | DemoError::NoTrades { .. } => Family::Malformed,
-            DemoError::Name(_) | DemoError::Amount(_) => Family::Malformed,
+            DemoError::OtherTrades { .. }
+            | DemoError::NoTrades { .. }
+            | DemoError::Name(_)
+            | DemoError::Amount(_) => Family::Malformed,
             DemoError::Account(source) => source.family(),
             DemoError::Append(source) => source.family(),
             DemoError::Read(source) => source.family(),
@@ -147,8 +149,10 @@ impl DemoError {
             DemoError::CatchUp(source) => source.family(),
             DemoError::Replay { source, .. } => source.family(),
             DemoError::Travel(source) => source.family(),
-            DemoError::Postgres(_) | DemoError::ClickHouse(_) => Family::Unavailable,
-            DemoError::NoViews | DemoError::CutOff => Family::Unavailable,
+            DemoError::Postgres(_)
+            | DemoError::ClickHouse(_)
+            | DemoError::NoViews
+            | DemoError::CutOff => Family::Unavailable,
         }
     }
 }
@@ -210,7 +214,7 @@ pub async fn run(
         last_price: totals.last_price,
         seconds: Seconds {
             import: import.as_secs_f64(),
-            catch_up: (whole - import).as_secs_f64(),
+            catch_up: whole.saturating_sub(import).as_secs_f64(),
             rebuild: rebuilt.seconds,
         },
         events_per_second: rate(appended, whole),
@@ -280,10 +284,10 @@ async fn trade(
 
 /// Another file's trades are most often refused as out of order.
 fn refused(error: CommandError<annals_commands::MarketRefusal>, path: &Path) -> DemoError {
-    match error {
-        CommandError::Refused(_) => DemoError::OtherTrades { path: path.to_owned() },
-        other => DemoError::Import(ImportError::Command(other)),
+    if matches!(error, CommandError::Refused(_)) {
+        return DemoError::OtherTrades { path: path.to_owned() };
     }
+    DemoError::Import(ImportError::Command(error))
 }
 
 async fn catch_up(

@@ -121,12 +121,10 @@ impl Session {
         let mut commands = std::mem::take(&mut self.commands);
         self.exchange.print(print, trade, &mut commands);
         for command in commands.drain(..) {
-            let id = match &command {
-                AccountCommand::FillOrder { account, order, print, .. } => {
-                    fill_command_id(account.as_str(), order.as_str(), *print)
-                }
-                other => unreachable!("the exchange only fills, it does not ask for {other:?}"),
+            let AccountCommand::FillOrder { account, order, print, .. } = &command else {
+                unreachable!("the exchange only fills, it does not ask for {command:?}");
             };
+            let id = fill_command_id(account.as_str(), order.as_str(), *print);
             self.give(command, id, latencies).await?;
         }
         self.commands = commands;

@@ -41,8 +41,9 @@ pub(super) enum Intent {
 /// One account's rule and what it knows of itself.
 #[derive(Clone, Debug, PartialEq)]
 struct Trader {
-    fast: usize,
-    slow: usize,
+    /// The windows, in prints.
+    fast: u16,
+    slow: u16,
     notional: Decimal,
     limit_orders: bool,
     fast_is_above: Option<bool>,
@@ -62,10 +63,11 @@ impl Desk {
     /// A desk of `accounts` accounts that has seen no print.
     pub(super) fn new(accounts: usize) -> Desk {
         let trader = |i: usize| {
-            let fast = 240 + 48 * (i % 16);
+            let of = |i: usize| u16::try_from(i).expect("a remainder is small");
+            let fast = 240 + 48 * of(i % 16);
             Trader {
                 fast,
-                slow: fast * (5 + (i / 16) % 8),
+                slow: fast * (5 + of((i / 16) % 8)),
                 notional: Decimal::from(500 + 25 * (i % 20)),
                 limit_orders: i % 2 == 1,
                 fast_is_above: None,
@@ -91,12 +93,13 @@ impl Desk {
         self.remember(price);
         let last = self.sums.len() - 1;
         for (account, trader) in self.traders.iter_mut().enumerate() {
-            if last < trader.slow {
+            if last < usize::from(trader.slow) {
                 continue;
             }
+            let sum = |window: u16| self.sums[last] - self.sums[last - usize::from(window)];
             // fast average > slow average, without a division.
-            let fast = (self.sums[last] - self.sums[last - trader.fast]) * trader.slow as i64;
-            let slow = (self.sums[last] - self.sums[last - trader.slow]) * trader.fast as i64;
+            let fast = sum(trader.fast) * i64::from(trader.slow);
+            let slow = sum(trader.slow) * i64::from(trader.fast);
             let above = fast > slow;
             let was = trader.fast_is_above.replace(above);
             if was.is_some_and(|was| was != above) {
@@ -148,7 +151,7 @@ mod tests {
 
     /// Prices that fall, rise and fall again, each long enough for the slowest window.
     fn waves() -> impl Iterator<Item = Decimal> {
-        let leg = 2 * SLOWEST_PRINTS as i64;
+        let leg = i64::try_from(2 * SLOWEST_PRINTS).expect("small");
         (0..3 * leg).map(move |i| {
             let height = if (i / leg) % 2 == 0 { leg - i % leg } else { i % leg };
             Decimal::new(100_000 + height, 1)

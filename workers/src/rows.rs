@@ -192,7 +192,7 @@ impl RowTable {
         let stage = format!("annals_stage_{}", self.table.replace('.', "_"));
         let sql = format!("CREATE TEMP TABLE IF NOT EXISTS {stage} (LIKE {})", self.table);
         sqlx::query(AssertSqlSafe(sql)).execute(&mut *connection).await?;
-        self.copy_into(connection, &stage, &changes.upserts).await?;
+        self.copy_into(connection, &stage, "", &changes.upserts).await?;
         let names = self.names();
         let sql = format!(
             "INSERT INTO {} ({names}) SELECT {names} FROM {stage} ON CONFLICT ({}) {}",
@@ -224,7 +224,7 @@ impl RowTable {
         Ok(())
     }
 
-    /// Loads rows into this table, which holds none of them.
+    /// Loads rows into this table, which this transaction made.
     ///
     /// # Errors
     /// The database's.
@@ -233,16 +233,18 @@ impl RowTable {
         connection: &mut PgConnection,
         rows: &[Value],
     ) -> Result<(), sqlx::Error> {
-        self.copy_into(connection, &self.table, rows).await
+        // Frozen rows need no second visit, and nothing of them is written to the WAL.
+        self.copy_into(connection, &self.table, " (FREEZE)", rows).await
     }
 
     async fn copy_into(
         &self,
         connection: &mut PgConnection,
         table: &str,
+        how: &str,
         rows: &[Value],
     ) -> Result<(), sqlx::Error> {
-        let sql = format!("COPY {table} ({}) FROM STDIN", self.names());
+        let sql = format!("COPY {table} ({}) FROM STDIN{how}", self.names());
         let mut copy = connection.copy_in_raw(&sql).await?;
         let mut piece = String::with_capacity(COPY_PIECE_BYTES + 4096);
         for row in rows {

@@ -1,5 +1,6 @@
-//! The log over gRPC: reads and subscriptions. A caller who takes events slowly slows its own stream alone; what is
-//! held for it is one batch. A subscription ends with UNAVAILABLE as the server stops, and with the store's error.
+//! The log over gRPC: reads and subscriptions. A caller who takes events slowly slows its own
+//! stream alone; what is held for it is one batch. A subscription ends with UNAVAILABLE as the
+//! server stops, and with the store's error.
 
 use std::sync::Arc;
 
@@ -69,7 +70,8 @@ async fn event(state: &ApiState, event: RecordedEvent, forms: Forms) -> proto::R
         state.know_schema(&event).await;
         match state.parts.travel.folds().event_json(&event, &state.parts.schemas) {
             Ok(json) => Bytes::from(json.to_string()),
-            // Left out: an object could be taken for a payload. The bytes as stored tell all there is.
+            // Left out: an object could be taken for a payload. The bytes as stored tell all there
+            // is.
             Err(_) => Bytes::new(),
         }
     } else {

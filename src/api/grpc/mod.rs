@@ -1,4 +1,5 @@
-//! The gRPC services, over the same functions as REST. The definitions stand in `proto/annals/v1/annals.proto`.
+//! The gRPC services, over the same functions as REST. The definitions stand in
+//! `proto/annals/v1/annals.proto`.
 
 mod commands;
 mod events;

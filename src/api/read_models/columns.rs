@@ -1,5 +1,6 @@
-//! What a read model's columns are, and how a value of each kind is read from a request and shown. Names and types
-//! come from PostgreSQL's own catalogue, once; no name from a request ever becomes part of a statement.
+//! What a read model's columns are, and how a value of each kind is read from a request and shown.
+//! Names and types come from PostgreSQL's own catalogue, once; no name from a request ever becomes
+//! part of a statement.
 
 use annals_core::Timestamp;
 use serde_json::{Value, json};

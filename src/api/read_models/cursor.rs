@@ -1,6 +1,7 @@
-//! The cursor of a page: the sort values of its last row, sealed with a digest over the query they belong to. So a
-//! cursor that was changed, or is used with another query, is refused instead of giving rows that make no sense. It
-//! stays valid across restarts. It is no secret: whoever may read the rows may read it.
+//! The cursor of a page: the sort values of its last row, sealed with a digest over the query they
+//! belong to. So a cursor that was changed, or is used with another query, is refused instead of
+//! giving rows that make no sense. It stays valid across restarts. It is no secret: whoever may
+//! read the rows may read it.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

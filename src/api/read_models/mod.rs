@@ -1,4 +1,5 @@
-//! Rows of read models and SQL views, for REST and gRPC alike: one page or one row, not before a position.
+//! Rows of read models and SQL views, for REST and gRPC alike: one page or one row, not before a
+//! position.
 
 mod columns;
 mod cursor;
@@ -63,8 +64,8 @@ pub struct ReadModels {
 }
 
 impl ReadModels {
-    /// Queries over the database of `pool`, through connections of their own that can only read and are cut off at
-    /// the query timeout.
+    /// Queries over the database of `pool`, through connections of their own that can only read and
+    /// are cut off at the query timeout.
     pub fn new(
         pool: &PgPool,
         catalogue: &Catalogue,
@@ -232,7 +233,8 @@ impl ReadModels {
         Ok((position, items))
     }
 
-    /// What PostgreSQL's error means. Columns that are not there any more are asked for anew next time.
+    /// What PostgreSQL's error means. Columns that are not there any more are asked for anew next
+    /// time.
     fn refused(&self, model: &Model, error: &sqlx::Error) -> Problem {
         let code = error.as_database_error().and_then(DatabaseError::code);
         if matches!(code.as_deref(), Some("42P01" | "42703")) {

@@ -1,5 +1,6 @@
-//! What a caller asks of a read model, checked against its columns: conditions, order, page. A name or value that does
-//! not fit is refused by name, with what would be right. REST's query text and gRPC's messages both become this.
+//! What a caller asks of a read model, checked against its columns: conditions, order, page. A name
+//! or value that does not fit is refused by name, with what would be right. REST's query text and
+//! gRPC's messages both become this.
 
 use super::columns::{Column, Kind};
 use crate::api::problem::Problem;
@@ -223,8 +224,8 @@ impl PageBounds {
 }
 
 impl PageRequest {
-    /// Reads REST's query: `column=value`, `column[gte]=value`, `sort=-column,column`, `limit`, `cursor`,
-    /// `not_before_position`, `timeout_ms`.
+    /// Reads REST's query: `column=value`, `column[gte]=value`, `sort=-column,column`, `limit`,
+    /// `cursor`, `not_before_position`, `timeout_ms`.
     ///
     /// # Errors
     /// A problem that names the first parameter that does not fit.

@@ -1,14 +1,15 @@
-//! From a checked request to a statement. Identifiers come from PostgreSQL's catalogue alone; every value is a bound
-//! parameter, sent as text and cast to the column's type. One statement reads rows and position from one snapshot.
+//! From a checked request to a statement. Identifiers come from PostgreSQL's catalogue alone; every
+//! value is a bound parameter, sent as text and cast to the column's type. One statement reads rows
+//! and position from one snapshot.
 
 use super::columns::{Column, Kind};
 use super::request::{Condition, Model, Operator, PageRequest, Sort};
 #[cfg(test)]
 use crate::api::problem::Problem;
 
-/// A statement. Its first parameter is the list of projections, the others are `values`, from `$2` on. Its columns are
-/// the position, and of each row the JSON text and the sort values; one row of nothing but the position where no row
-/// matches.
+/// A statement. Its first parameter is the list of projections, the others are `values`, from `$2`
+/// on. Its columns are the position, and of each row the JSON text and the sort values; one row of
+/// nothing but the position where no row matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Statement {
     /// The SQL.
@@ -25,8 +26,8 @@ impl Statement {
     }
 }
 
-/// A page, and one row more, which tells whether another page follows. `after` holds the sort values of the last row
-/// of the page before.
+/// A page, and one row more, which tells whether another page follows. `after` holds the sort
+/// values of the last row of the page before.
 pub(super) fn page(
     model: &Model,
     request: &PageRequest,
@@ -124,9 +125,9 @@ fn condition_sql(condition: &Condition, statement: &mut Statement) -> String {
     }
 }
 
-/// The rows behind one with these sort values. PostgreSQL sorts nothing behind all values ascending, and before them
-/// descending; leaving it so lets an index serve both directions.
-/// The key is never nothing, which spares its index the question.
+/// The rows behind one with these sort values. PostgreSQL sorts nothing behind all values
+/// ascending, and before them descending; leaving it so lets an index serve both directions. The
+/// key is never nothing, which spares its index the question.
 fn after_sql(
     key: &str,
     sort: &[Sort],
