@@ -117,7 +117,7 @@ async fn no_fact_is_lost_or_doubled_whatever_is_killed() {
     let world = World::new().await;
     let toy = &world.toy;
     let seed: u64 = std::env::var("ANNALS_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(11);
-    println!("seed {seed}");
+    eprintln!("seed {seed}");
     let random = SeededRandom::new(seed);
     for round in 0..14 {
         toy.append(events(round * 2500, 2500, 200)).await;

@@ -61,10 +61,11 @@ fn service(state: &Arc<ApiState>) -> Result<Router, tonic_reflection::server::Er
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(state.limits.request_bytes_max))
         .with_state(Arc::clone(state));
+    // What fails is logged where it fails, with its cause; here it is only told that it was answered.
     let trace = TraceLayer::new_for_http()
         .make_span_with(span)
         .on_response(DefaultOnResponse::new().level(Level::DEBUG))
-        .on_failure(DefaultOnFailure::new().level(Level::WARN));
+        .on_failure(DefaultOnFailure::new().level(Level::DEBUG));
     Ok(rest
         .merge(grpc::routes(state)?)
         .fallback(unknown_route)

@@ -6,7 +6,7 @@ use annals::api::proto;
 use annals::api::proto::events_client::EventsClient;
 use serde_json::{Value, json};
 
-use crate::client::{JSON, Request, Shared, channel, rest};
+use crate::client::{JSON, Request, Shared, channel, post, rest};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_log_is_read_in_pages_and_through_time() {

@@ -116,15 +116,13 @@ async fn a_connection_cut_anywhere_has_no_double_effect() {
     let workers = toy.workers(&pool, None).await;
     let commits = [Cut::BeforeCommit, Cut::AtCommit, Cut::AfterCommit].into_iter().cycle().take(15);
     let boundaries = (1..=24).map(Cut::AfterMessages);
-    let mut round = 0;
-    for cut in commits.chain(boundaries) {
+    for (round, cut) in (0..).zip(commits.chain(boundaries)) {
         *proxy.cut.lock() = Some(cut);
         // Sizes that are written as JSON, and sizes that are copied.
         let size = if round % 3 == 0 { 900 } else { 7 };
         toy.append(events(round * 1000, size, 800)).await;
         workers.wait_for_all(toy.head(), WAIT).await.expect("caught up after a cut");
         assert_eq!(postgres.rows::<Totals>().await, toy.fold::<Totals>(), "after {cut:?}");
-        round += 1;
     }
     assert_eq!(postgres.rows::<Balances>().await, toy.fold::<Balances>());
     assert!(proxy.cuts.load(Ordering::SeqCst) >= 15, "connections were cut");

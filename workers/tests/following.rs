@@ -46,7 +46,7 @@ async fn a_worker_aborted_at_any_moment_resumes_where_its_rows_are() {
     let toy = Toy::new().await;
     let postgres = Postgres::start().await;
     let seed: u64 = std::env::var("ANNALS_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(7);
-    println!("seed {seed}");
+    eprintln!("seed {seed}");
     let random = SeededRandom::new(seed);
     for round in 0..25 {
         toy.append(events(round * 900, 900, 300)).await;

@@ -87,7 +87,8 @@ impl Preparer {
         self.state.lock().spare = Spare::None;
     }
 
-    /// Waits until a spare segment is ready, asking for one.
+    /// Waits until a spare segment is ready, asking for one. It ends, too, where the encoder beside the
+    /// writer took that segment first: then its batch waits for the writer.
     ///
     /// # Errors
     /// Why there is none; the next call tries again.
@@ -95,7 +96,7 @@ impl Preparer {
         self.ask(bytes);
         let mut state = self.state.lock();
         loop {
-            if matches!(state.spare, Spare::Ready(_)) {
+            if matches!(state.spare, Spare::Ready(_) | Spare::Taken) {
                 return Ok(());
             }
             if state.stopped {
@@ -180,4 +181,23 @@ fn fill_file(file: &dyn DiskFile, bytes: u64) -> io::Result<()> {
         offset += left as u64;
     }
     file.sync_data()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_writer_does_not_wait_for_a_spare_that_the_encoder_took_first() {
+        let preparer = Arc::new(Preparer::new());
+        preparer.state.lock().spare = Spare::Taken;
+        let (ended, end) = mpsc::channel();
+        let waiting = Arc::clone(&preparer);
+        std::thread::spawn(move || drop(ended.send(waiting.wait(1 << 20))));
+        let waited = end.recv_timeout(Duration::from_secs(10)).expect("it waits for ever");
+        assert!(waited.is_ok());
+    }
 }

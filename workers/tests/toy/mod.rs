@@ -86,6 +86,7 @@ impl DomainEvent for ToyEvent {
 pub(crate) struct Balances;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(clippy::struct_field_names, reason = "a column is named as its table has it")]
 pub(crate) struct Balance {
     pub(crate) account: String,
     pub(crate) balance: Decimal,
