@@ -124,7 +124,12 @@ async fn an_asked_end_has_code_0_and_keeps_the_rows() {
     analytics
         .execute("CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a PARTITION BY a % 20")
         .await;
-    analytics.execute("CREATE MATERIALIZED VIEW m ENGINE = AggregatingMergeTree ORDER BY k AS SELECT a % 3 AS k, countState() AS n FROM t GROUP BY k").await;
+    analytics
+        .execute(
+            "CREATE MATERIALIZED VIEW m ENGINE = AggregatingMergeTree ORDER BY k AS \
+             SELECT a % 3 AS k, countState() AS n FROM t GROUP BY k",
+        )
+        .await;
     for _ in 0..20 {
         analytics.execute("INSERT INTO t SELECT number FROM numbers(100)").await;
     }
