@@ -1,9 +1,10 @@
 //! Facts in the real ClickHouse engine: nothing is inserted twice, whatever is killed, and a rebuild gives the same.
+//! This program is both the tests and, when called as such, the child process that the engine runs in.
 
 #[path = "../../workers/tests/toy/mod.rs"]
 mod toy;
 
-use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use annals_analytics::{Options, Supervisor};
@@ -12,6 +13,7 @@ use annals_core::random::SeededRandom;
 use annals_replay::{ReplaySource, digests, rebuild, verify};
 use annals_workers::registry::{self, Remembered};
 use annals_workers::{ClickHouse, ClickHouseOptions};
+use clap::Parser;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use toy::{Postgres, Toy, WAIT, events, moved};
@@ -23,18 +25,62 @@ struct World {
     analytics: ClickHouse,
 }
 
-/// The program beside this test that runs the engine.
-fn child() -> PathBuf {
-    let test = std::env::current_exe().expect("this test's path");
-    let target = test.ancestors().nth(2).expect("the target folder");
-    target.join("examples/analytics_child")
+/// The first argument of this program as the engine's child.
+const CHILD: &str = "analytics-child";
+
+#[derive(clap::Parser)]
+struct Child {
+    #[command(flatten)]
+    arguments: annals_analytics::child::Arguments,
+}
+
+/// Runs the tests whose names contain the first argument that is no option; all of them without one.
+#[allow(clippy::print_stdout, reason = "a test program reports on standard output")]
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == CHILD) {
+        let own = std::env::args().enumerate().filter(|(at, _)| *at != 1).map(|(_, own)| own);
+        return annals_analytics::child::run(Child::parse_from(own).arguments);
+    }
+    let tests: [(&str, fn()); 3] = [
+        ("facts_follow_the_log_and_a_rebuild_gives_the_same", || {
+            run(facts_follow_the_log_and_a_rebuild_gives_the_same());
+        }),
+        ("no_fact_is_lost_or_doubled_whatever_is_killed", || {
+            run(no_fact_is_lost_or_doubled_whatever_is_killed());
+        }),
+        ("a_pending_range_is_inserted_again_under_its_name_and_counts_once", || {
+            run(a_pending_range_is_inserted_again_under_its_name_and_counts_once());
+        }),
+    ];
+    let wanted = arguments.iter().find(|argument| !argument.starts_with('-'));
+    let chosen = tests.iter().filter(|(name, _)| wanted.is_none_or(|part| name.contains(part)));
+    if arguments.iter().any(|argument| argument == "--list") {
+        chosen.for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    let mut failed = 0;
+    for (name, test) in chosen {
+        let ended = std::thread::spawn(*test).join();
+        println!("test {name} ... {}", if ended.is_ok() { "ok" } else { "FAILED" });
+        failed += usize::from(ended.is_err());
+    }
+    println!("test result: {failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(2).enable_all().build().expect("a runtime").block_on(test);
 }
 
 impl World {
     async fn new() -> World {
         let toy = Toy::new().await;
         let postgres = Postgres::start().await;
-        let options = Options::new(child(), postgres.folder.path().join("analytics"));
+        let program = std::env::current_exe().expect("this program's path");
+        let mut options = Options::new(program, postgres.folder.path().join("analytics"));
+        options.arguments.push(CHILD.into());
         let engine = Supervisor::start(options).await.expect("the engine starts");
         let analytics = ClickHouse::new(ClickHouseOptions {
             url: engine.url().to_owned(),
@@ -84,7 +130,6 @@ impl World {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn facts_follow_the_log_and_a_rebuild_gives_the_same() {
     let world = World::new().await;
     let toy = &world.toy;
@@ -112,7 +157,6 @@ async fn facts_follow_the_log_and_a_rebuild_gives_the_same() {
     world.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_fact_is_lost_or_doubled_whatever_is_killed() {
     let world = World::new().await;
     let toy = &world.toy;
@@ -169,7 +213,6 @@ async fn settle(world: &World) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pending_range_is_inserted_again_under_its_name_and_counts_once() {
     let world = World::new().await;
     let toy = &world.toy;

@@ -1,5 +1,7 @@
 //! `annals projection`: how the views stand, their rebuild and their verification.
 
+use std::time::Duration;
+
 use annals_core::Position;
 use annals_replay::{RebuildPhase, RebuildProgress, ReplaySource};
 use serde::de::DeserializeOwned;
@@ -10,7 +12,7 @@ use super::super::arguments::{ProjectionVerb, ProjectionWorkArguments, Server, S
 use super::super::error::CliError;
 use super::super::exit::Done;
 use super::super::open::{Missing, with_engine};
-use super::super::output::Output;
+use super::super::output::{Output, note};
 use super::super::progress;
 use super::super::remote::{Remote, RemoteError};
 use super::super::render::{self, Projections, Rebuilt, Verified};
@@ -19,6 +21,8 @@ use crate::engine::{Engine, Parts};
 
 /// How long a server is asked to wait for the end of its work before it is asked again, in milliseconds.
 const WAIT_MS: u64 = 10_000;
+/// How long the views may take to catch up before they are verified.
+const CATCH_UP_WITHIN: Duration = Duration::from_mins(10);
 
 pub(super) async fn projection(config: &Config, verb: ProjectionVerb) -> Result<Done, CliError> {
     match verb {
@@ -122,6 +126,7 @@ async fn verify(config: &Config, arguments: ProjectionWorkArguments) -> Result<D
 
 async fn verify_here(config: &Config, names: &[String]) -> Result<Verified, CliError> {
     let report = with_engine(config, Parts::Views, Missing::Refuse, async |engine| {
+        catch_up(engine).await;
         let source = source(engine);
         let bar = progress::bar("folding history", positions(&source), "events");
         let on_progress = |_, position: Position| bar.set_position(position.0 + 1);
@@ -130,6 +135,17 @@ async fn verify_here(config: &Config, names: &[String]) -> Result<Verified, CliE
         Ok(report?)
     });
     same(&report.await?)
+}
+
+/// Waits until the views hold what the log holds; one that cannot get there is verified as far as it got.
+async fn catch_up(engine: &Engine) {
+    let (Some(views), Some(head)) = (&engine.views, engine.store.head()) else { return };
+    let bar = progress::spinner("the views catch up");
+    let caught_up = views.workers.wait_for_all(head, CATCH_UP_WITHIN).await;
+    bar.finish_and_clear();
+    if let Err(error) = caught_up {
+        note(&format!("{error}; it is verified as far as it got"));
+    }
 }
 
 /// What a rebuild or verification works on, of an engine that was opened with its views.
