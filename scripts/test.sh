@@ -9,6 +9,7 @@ cd "$ROOT"
 say() { printf '%s\n' "$*" >&2; }
 
 TIMES=()
+FINISHED=no
 phase() {
   local name=$1 start=$SECONDS
   shift
@@ -22,7 +23,8 @@ report() {
   say "==== time by phase"
   for line in "${TIMES[@]}"; do say "$line"; done
   say "$(printf '%6d s  in all' "$SECONDS")"
-  [ "$status" -eq 0 ] && say "all green" || say "FAILED with exit code $status"
+  # A signal may end the script with status 0.
+  if [ "$FINISHED" = yes ]; then say "all green"; else say "FAILED with exit code $status"; fi
 }
 trap report EXIT
 
@@ -44,3 +46,4 @@ phase "scripts" check_scripts
 phase "lints" cargo clippy --release --locked --workspace --all-targets -- -D warnings
 phase "build" cargo test --release --locked --workspace --no-run
 phase "tests" cargo test --release --locked --workspace --no-fail-fast
+FINISHED=yes

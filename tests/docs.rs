@@ -1,7 +1,7 @@
 //! Runs what the documentation shows. Every `console` block of README.md and docs/ is a session in one folder: lines
-//! that begin with `$ ` are commands, the rest is what they print. In the output `…` stands for any text within a line and
-//! a line of `⋮` alone for any number of lines; nothing else may differ. A command that ends with `&` goes on until the
-//! page ends, and `127.0.0.1:2113` is then wherever it listens.
+//! that begin with `$ ` are commands, the rest is what they print. In the output `…` stands for any text within a line,
+//! a line of `⋮` alone for any number of lines, and columns may be wider or narrower; nothing else may differ. A command
+//! that ends with `&` goes on until the page ends, and `127.0.0.1:2113` is then wherever it listens.
 
 mod harness;
 
@@ -34,10 +34,10 @@ fn steps(page: &str) -> Vec<Step> {
         } else if inside && continued {
             let step = steps.last_mut().expect("a continued command");
             step.command = format!("{}\n{line}", step.command);
-            continued = line.ends_with('\\');
+            continued = goes_on(&step.command);
         } else if let Some(command) = line.strip_prefix("$ ").filter(|_| inside) {
             steps.push(Step { line: number + 1, command: command.to_owned(), output: Vec::new() });
-            continued = command.ends_with('\\');
+            continued = goes_on(command);
         } else if inside {
             let step =
                 steps.last_mut().unwrap_or_else(|| panic!("line {}: no command", number + 1));
@@ -47,8 +47,19 @@ fn steps(page: &str) -> Vec<Step> {
     steps
 }
 
+/// Whether the next line is part of this command still.
+fn goes_on(command: &str) -> bool {
+    command.ends_with('\\') || command.matches('\'').count() % 2 == 1
+}
+
+/// The text with each run of spaces as one, so that columns may be wider or narrower.
+fn spaced(text: &str) -> String {
+    text.split_inclusive(' ').filter(|word| *word != " ").collect()
+}
+
 /// Whether a line is as the page shows it.
 fn line_matches(shown: &str, printed: &str) -> bool {
+    let (shown, printed) = (spaced(shown), spaced(printed));
     let parts: Vec<&str> = shown.split('…').collect();
     let [only] = parts.as_slice() else {
         let (first, last) = (parts[0], parts[parts.len() - 1]);
@@ -96,6 +107,7 @@ impl Session {
         let command = command.replace(DOCUMENTED_ADDRESS, address);
         bash.args(["-o", "pipefail", "-c", &command]).current_dir(self.folder.path());
         bash.env("PATH", &self.path).env("NO_COLOR", "1").stdin(Stdio::null());
+        bash.env("ANNALS_LOG_LEVEL", "error");
         bash
     }
 
@@ -107,11 +119,8 @@ impl Session {
             self.server = Some(Server::start_command(&mut self.bash(&command)));
             return Ok(());
         }
-        let done = harness::run(&mut self.bash(&step.command));
-        let mut printed = done.stdout;
-        if done.code != Some(0) {
-            printed += &done.stderr;
-        }
+        let both = format!("{{ {}\n}} 2>&1", step.command);
+        let mut printed = harness::run(&mut self.bash(&both)).stdout;
         if let Some(server) = &self.server {
             printed = printed.replace(&server.address, DOCUMENTED_ADDRESS);
         }
@@ -119,7 +128,7 @@ impl Session {
         if matches(&step.output, &lines) {
             return Ok(());
         }
-        Err(format!("$ {}\nprints\n{printed}\nstandard error\n{}", step.command, done.stderr))
+        Err(format!("$ {}\nprints\n{printed}", step.command))
     }
 }
 
@@ -182,10 +191,11 @@ fn every_link_within_the_repository_leads_somewhere() {
 
 #[test]
 fn the_reader_of_pages_reads() {
-    let page = "text\n```console\n$ one \\\n  more\nout 1\n$ two\n```\n```sh\n$ not this\n```\n";
+    let page = "text\n```console\n$ one \\\n  'a\n  b'\nout\n$ two\n```\n```sh\n$ not this\n```\n";
+    let one = "one \\\n  'a\n  b'".to_owned();
     let expected = [
-        Step { line: 3, command: "one \\\n  more".to_owned(), output: vec!["out 1".to_owned()] },
-        Step { line: 6, command: "two".to_owned(), output: vec![] },
+        Step { line: 3, command: one, output: vec!["out".to_owned()] },
+        Step { line: 7, command: "two".to_owned(), output: vec![] },
     ];
     assert_eq!(steps(page), expected);
 
@@ -199,6 +209,8 @@ fn the_reader_of_pages_reads() {
         ("a\n⋮\nd", "a\nb", false),
         ("a", "a\nb", false),
         ("1,000 … in … s", "1,000 events in 2.3 s", true),
+        ("│ in   …s │", "│ in      1.5 s │", true),
+        ("│ in   …s │", "│ out     1.5 s │", false),
     ] {
         let printed: Vec<&str> = printed.lines().collect();
         assert_eq!(matches(&shown(page), &printed), same, "{page:?} against {printed:?}");

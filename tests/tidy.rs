@@ -12,7 +12,10 @@ const FILE_LINES_MAX: usize = 500;
 const LINE_COLUMNS_MAX: usize = 140;
 
 /// Files that may pass [`FILE_LINES_MAX`], with the reason.
-const LONG_FILES: &[(&str, &str)] = &[];
+const LONG_FILES: &[(&str, &str)] = &[(
+    "core/src/disk/simulated.rs",
+    "one model of what a disk may take back, whose rules are read side by side",
+)];
 
 /// The folders that the design gives a meaning, with what makes each one real.
 const FOLDERS: &[(&str, &str)] = &[

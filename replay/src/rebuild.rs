@@ -103,7 +103,8 @@ pub async fn rebuild(
     let started = Instant::now();
     let names = chosen(source, names)?;
     let head = source.store.head();
-    let tell = |phase, projection, events, position| {
+    let on_progress = &on_progress;
+    let tell = move |phase, projection, events, position| {
         on_progress(RebuildProgress { phase, projection, events, position, head });
     };
     let mut connection = locked(source, &names).await?;
@@ -114,16 +115,15 @@ pub async fn rebuild(
     let scanning = |events, at| tell(RebuildPhase::Scan, None, events, Some(at));
     let (lanes, scanned) = scan(source, None, lanes, &scanning).await?;
     let scan_seconds = started.elapsed().as_secs_f64();
-    let mut projections = Vec::new();
-    for lane in lanes {
-        let loading = Instant::now();
-        let told = |phase, events, at| tell(phase, Some(lane.name), events, at);
-        let mut rebuilt =
-            Rebuilt { source, connection: &mut connection, through: scanned.through, told: &told };
-        let mut projection = rebuilt.finish(lane).await?;
-        projection.load_seconds = loading.elapsed().as_secs_f64();
-        projections.push(projection);
-    }
+    // Beside each other: while one waits for its database, another goes on. Each ends, whatever the others do, because
+    // a swap must not be dropped half-way.
+    let finishing = lanes.into_iter().map(|lane| {
+        let name = lane.name;
+        let told = move |phase, events, at| tell(phase, Some(name), events, at);
+        async move { finish(source, lane, scanned.through, &told).await }
+    });
+    let finished = futures::future::join_all(finishing).await;
+    let projections = finished.into_iter().collect::<Result<Vec<_>, _>>()?;
     connection.close().await.map_err(postgres("closing the connection"))?;
     let seconds = started.elapsed().as_secs_f64();
     let events = scanned.events;
@@ -227,10 +227,28 @@ async fn open_lane(
     Ok(Lane { name, decoder: facts.decoder(), until: None, consumer, events: 0 })
 }
 
+/// Brings one projection to its swap, on a connection of its own.
+async fn finish(
+    source: &ReplaySource,
+    lane: Lane<Folding>,
+    through: Option<Position>,
+    told: &(dyn Fn(RebuildPhase, u64, Option<Position>) + Send + Sync),
+) -> Result<RebuiltProjection, ReplayError> {
+    let started = Instant::now();
+    let connection = PgConnection::connect_with(&source.pool.connect_options())
+        .await
+        .map_err(postgres(format!("connecting to load {}", lane.name)))?;
+    let mut rebuilt = Rebuilt { source, connection, through, told };
+    let mut projection = rebuilt.finish(lane).await?;
+    rebuilt.connection.close().await.map_err(postgres("closing a connection"))?;
+    projection.load_seconds = started.elapsed().as_secs_f64();
+    Ok(projection)
+}
+
 /// One projection after the common pass.
 struct Rebuilt<'a> {
     source: &'a ReplaySource,
-    connection: &'a mut PgConnection,
+    connection: PgConnection,
     /// Folded up to here.
     through: Option<Position>,
     told: &'a (dyn Fn(RebuildPhase, u64, Option<Position>) + Send + Sync),
@@ -239,7 +257,7 @@ struct Rebuilt<'a> {
 impl Rebuilt<'_> {
     async fn finish(&mut self, lane: Lane<Folding>) -> Result<RebuiltProjection, ReplayError> {
         (self.told)(RebuildPhase::Load, lane.events, self.through);
-        let row = registered(self.connection, lane.name).await?;
+        let row = registered(&mut self.connection, lane.name).await?;
         let generation = row.generation + 1;
         let (lane, table) = self.load(lane, generation).await?;
         let mut lane = lane;
@@ -298,7 +316,7 @@ impl Rebuilt<'_> {
         rows.fold.committed();
         let analyze = format!("ANALYZE {}", table.table);
         sqlx::query(sqlx::AssertSqlSafe(analyze))
-            .execute(&mut *self.connection)
+            .execute(&mut self.connection)
             .await
             .map_err(failed("analysing"))?;
         Ok((lane, Some(table)))
@@ -378,13 +396,13 @@ impl Rebuilt<'_> {
     /// After a commit whose outcome is not known, points the views of facts where the registry says.
     async fn settle_facts_views(&mut self, facts: &FactsLane) -> Result<(), ReplayError> {
         let spec = facts.facts.spec();
-        let row = registered(self.connection, spec.name).await?;
+        let row = registered(&mut self.connection, spec.name).await?;
         Ok(point_facts_views(&facts.analytics, spec, row.generation).await?)
     }
 
     async fn drop_old(&mut self, lane: &Lane<Folding>, old: u32) -> Result<(), ReplayError> {
         match &lane.consumer {
-            Folding::Rows(_) => drop_table(self.connection, lane.name, old).await?,
+            Folding::Rows(_) => drop_table(&mut self.connection, lane.name, old).await?,
             Folding::Facts(facts) => {
                 drop_facts(&facts.analytics, facts.facts.spec(), old).await?;
             }

@@ -256,6 +256,7 @@ impl PostgresServer {
     /// [`PostgresServerError::System`] when it cannot be signalled.
     pub async fn stop(self) -> Result<(), PostgresServerError> {
         self.supervisor.stop().await?;
+        files::leave_socket_folder(&self.plan);
         drop(self.lock);
         Ok(())
     }

@@ -11,6 +11,7 @@ use crate::status::{ProjectionKind, ProjectionState};
 
 /// SQL that creates the registry, the schema of the generation tables, and the record of SQL views.
 pub(crate) const DDL: &str = "
+SET LOCAL client_min_messages = warning;
 CREATE SCHEMA IF NOT EXISTS annals_tables;
 CREATE TABLE IF NOT EXISTS public.annals_projections (
   name text PRIMARY KEY,

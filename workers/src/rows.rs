@@ -190,8 +190,12 @@ impl RowTable {
             return self.write_json(connection, &changes.upserts).await;
         }
         let stage = format!("annals_stage_{}", self.table.replace('.', "_"));
-        let sql = format!("CREATE TEMP TABLE IF NOT EXISTS {stage} (LIKE {})", self.table);
-        sqlx::query(AssertSqlSafe(sql)).execute(&mut *connection).await?;
+        let sql = format!(
+            "SET LOCAL client_min_messages = warning; \
+             CREATE TEMP TABLE IF NOT EXISTS {stage} (LIKE {})",
+            self.table
+        );
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await?;
         self.copy_into(connection, &stage, "", &changes.upserts).await?;
         let names = self.names();
         let sql = format!(

@@ -111,7 +111,12 @@ async fn a_long_path_gets_its_socket_elsewhere() {
     let server = PostgresServer::start(&path, options()).await.expect("it starts");
     assert_eq!(answer(&server, "SELECT 'here'::text").await, "here");
     assert!(!path.join("socket").exists());
+    let url = server.url();
+    let from = url.find("host=").expect("a host") + "host=".len();
+    let sockets = url[from..].split('&').next().expect("a folder").to_owned();
+    assert!(Path::new(&sockets).is_dir(), "{sockets}");
     server.stop().await.expect("it stops");
+    assert!(!Path::new(&sockets).exists(), "nothing is left behind");
 }
 
 #[tokio::test]

@@ -179,6 +179,15 @@ pub(super) fn socket_folder(
     Ok(chosen)
 }
 
+/// Removes a socket folder that is not beside the data: nothing else would.
+pub(super) fn leave_socket_folder(plan: &Plan) {
+    if plan.sockets.parent() != plan.data.parent()
+        && let Err(error) = std::fs::remove_dir(&plan.sockets)
+    {
+        tracing::debug!(%error, folder = %plan.sockets.display(), "the socket folder stays");
+    }
+}
+
 /// Makes the data folder, where there is none: under another name first, so that it appears whole or not at all.
 pub(super) async fn initialise(plan: &Plan) -> Result<(), PostgresServerError> {
     if plan.data.join("PG_VERSION").is_file() {
