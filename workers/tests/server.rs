@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use annals_workers::postgres_server::{Account, Programs};
@@ -81,6 +83,34 @@ async fn a_server_that_a_killed_predecessor_left_running_is_taken_over() {
     assert!(reaped.join().expect("joined").expect("ended").success(), "it was stopped in order");
     assert_eq!(answer(&server, "SELECT 'ours'::text").await, "ours");
     server.stop().await.expect("it stops");
+}
+
+#[tokio::test]
+async fn an_initdb_that_outlives_its_killed_parent_is_not_in_the_way() {
+    let folder = toy::folder();
+    let path = folder.path().join("postgres");
+    std::fs::create_dir_all(&path).expect("made");
+    let left = path.join("data.new");
+    // As an orphan does: it makes files in its folder, whoever removes them.
+    let done = Arc::new(AtomicBool::new(false));
+    let (stop, orphans) = (Arc::clone(&done), left.clone());
+    let orphan = std::thread::spawn(move || {
+        for number in 0_u64.. {
+            std::fs::create_dir_all(&orphans).ok();
+            std::fs::write(orphans.join(number.to_string()), "x").ok();
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    });
+    while !left.exists() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let server = PostgresServer::start(&path, options()).await.expect("it starts all the same");
+    assert_eq!(answer(&server, "SELECT 'ours'::text").await, "ours");
+    server.stop().await.expect("it stops");
+    done.store(true, Ordering::Relaxed);
+    orphan.join().expect("joined");
 }
 
 #[tokio::test]

@@ -18,6 +18,9 @@ use super::{PORT, Plan, PostgresServerError, system};
 /// A Unix socket's path is 107 bytes long at most.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
+/// What the name of a data folder begins with until it is whole.
+const UNFINISHED: &str = "data.new";
+
 /// Who the server runs as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -188,16 +191,14 @@ pub(super) fn leave_socket_folder(plan: &Plan) {
     }
 }
 
-/// Makes the data folder, where there is none: under another name first, so that it appears whole or not at all.
+/// Makes the data folder, where there is none: under another name first, so that it appears whole or not at all. The
+/// name is a new one each time, because the `initdb` of a killed predecessor may still be writing to its own.
 pub(super) async fn initialise(plan: &Plan) -> Result<(), PostgresServerError> {
     if plan.data.join("PG_VERSION").is_file() {
         return Ok(());
     }
-    let fresh = plan.data.with_file_name("data.new");
+    let fresh = plan.data.with_file_name(format!("{UNFINISHED}{}", uuid::Uuid::new_v4().simple()));
     let attempt = || format!("making {}", fresh.display());
-    if fresh.exists() {
-        std::fs::remove_dir_all(&fresh).map_err(system(format!("removing {}", fresh.display())))?;
-    }
     DirBuilder::new().mode(0o700).create(&fresh).map_err(system(attempt()))?;
     plan.account.own(&fresh)?;
     let output = plan
@@ -220,9 +221,21 @@ pub(super) async fn initialise(plan: &Plan) -> Result<(), PostgresServerError> {
     }
     std::fs::rename(&fresh, &plan.data).map_err(system(format!("renaming {}", fresh.display())))?;
     let parent = plan.data.parent().unwrap_or(&plan.data);
+    remove_unfinished(parent);
     File::open(parent)
         .and_then(|folder| folder.sync_all())
         .map_err(system(format!("syncing {}", parent.display())))
+}
+
+/// Removes what killed predecessors left unfinished; what cannot be removed now does no harm.
+fn remove_unfinished(parent: &Path) {
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED)
+            && let Err(error) = std::fs::remove_dir_all(entry.path())
+        {
+            tracing::debug!(%error, folder = %entry.path().display(), "an unfinished folder stays");
+        }
+    }
 }
 
 /// The last lines of a program's output.
