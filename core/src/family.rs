@@ -24,3 +24,18 @@ pub enum Family {
     /// Stored bytes are damaged: stop, and repair at the place named.
     Damage,
 }
+
+impl Family {
+    /// Every family, for documentation and for tests of the tables at the edge.
+    pub const ALL: [Family; 9] = [
+        Family::Malformed,
+        Family::Unauthenticated,
+        Family::Denied,
+        Family::NotFound,
+        Family::Refusal,
+        Family::Conflict,
+        Family::TooMuch,
+        Family::Unavailable,
+        Family::Damage,
+    ];
+}

@@ -135,7 +135,7 @@ fn operation(route: &Route) -> Value {
     let mut parameters = in_path(route.path);
     parameters.extend(route.parameters.iter().map(of_parameter));
     let families: &[Family] = match route.tag {
-        "commands" => &status::ALL,
+        "commands" => &annals_core::Family::ALL,
         "server" => &[Family::Unauthenticated, Family::Denied, Family::Unavailable],
         _ => &[
             Family::Malformed,

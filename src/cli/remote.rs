@@ -187,7 +187,7 @@ async fn body(response: Response) -> Result<bytes::Bytes, reqwest::Error> {
 /// The family that a problem's type names: `urn:annals:problem:NAME`.
 fn family(kind: &str) -> Option<Family> {
     let name = kind.strip_prefix("urn:annals:problem:")?;
-    crate::api::status::ALL.into_iter().find(|family| crate::api::status::of(*family).name == name)
+    annals_core::Family::ALL.into_iter().find(|family| crate::api::status::of(*family).name == name)
 }
 
 #[cfg(test)]
