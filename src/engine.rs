@@ -144,7 +144,9 @@ impl Engine {
         let travel = Travel::new(Arc::clone(&store), schemas.clone(), Arc::new(folds));
         let views = match parts {
             Parts::Log => None,
-            Parts::Views => Some(Views::open(config, &catalogue, &schemas, &store).await?),
+            Parts::Views => {
+                Some(Box::pin(Views::open(config, &catalogue, &schemas, &store)).await?)
+            }
         };
         let (router, catalogue) = (Arc::new(router), Arc::new(catalogue));
         Ok(Engine { log, store, schemas, router, catalogue, travel, views })

@@ -109,8 +109,8 @@ impl Workers {
         analytics: Option<ClickHouse>,
         options: WorkersOptions,
     ) -> Result<Workers, SetupError> {
-        setup(pool, catalogue, analytics.as_ref()).await?;
-        let stored = checkpoints(pool, catalogue).await?;
+        Box::pin(setup(pool, catalogue, analytics.as_ref())).await?;
+        let stored = Box::pin(checkpoints(pool, catalogue)).await?;
         let with_facts = analytics.is_some();
         let shared = Arc::new(Shared {
             schemas,
