@@ -21,6 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::configuration::{self, DATABASE, Layout};
 use crate::confinement;
+use crate::deduplication;
 use crate::foreign::{self, ConnectError, Connection, Engine, EngineError, LoadError};
 use crate::server::{self, Connections, Credentials, Endpoint};
 
@@ -314,6 +315,11 @@ fn open(
 ) -> Result<(Connection, Connections), ChildError> {
     let arguments = configuration::write(layout, memory_bytes_max)
         .map_err(|source| ChildError::Folder { folder: layout.configuration.clone(), source })?;
+    let forgotten = deduplication::forget_unfinished_inserts(&layout.engine)
+        .map_err(|source| ChildError::Folder { folder: layout.engine.clone(), source })?;
+    if forgotten > 0 {
+        eprintln!("analytics: {forgotten} inserts that a kill cut off can be made again");
+    }
     let engine = Engine::load(library, arguments)?;
     let mut anchor = engine.connect()?;
     let sql = format!("CREATE DATABASE IF NOT EXISTS {DATABASE} ENGINE = Atomic");

@@ -11,6 +11,7 @@
 pub mod child;
 mod configuration;
 mod confinement;
+mod deduplication;
 mod foreign;
 pub mod library;
 mod ready;

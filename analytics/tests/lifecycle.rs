@@ -91,6 +91,38 @@ async fn kills_lose_no_acknowledged_row_and_split_no_batch() {
     analytics.stop().await;
 }
 
+/// What a kill leaves that falls between the note of an insert and the naming of its part.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_insert_that_was_noted_but_never_finished_can_be_made_again() {
+    let analytics = Analytics::start().await;
+    analytics
+        .execute(
+            "CREATE TABLE facts (batch UInt64, number UInt64) ENGINE = MergeTree ORDER BY (batch, number) \
+             SETTINGS non_replicated_deduplication_window = 10000",
+        )
+        .await;
+    for batch in 0..3 {
+        send(&analytics.client(), batch).await.unwrap();
+    }
+    let table = "SELECT data_paths[1] FROM system.tables WHERE name = 'facts'";
+    let path = analytics.client().query(table).fetch_one::<String>().await.unwrap();
+    let folder = analytics.stop().await;
+    let table = if Path::new(&path).is_absolute() {
+        Path::new(&path).to_owned()
+    } else {
+        folder.path().join("engine").join(path)
+    };
+    std::fs::remove_dir_all(table.join("all_2_2_0")).unwrap();
+    let supervisor = Supervisor::start(options(folder.path())).await.unwrap();
+    let analytics = Analytics { supervisor, folder };
+    for batch in 0..3 {
+        send(&analytics.client(), batch).await.unwrap();
+    }
+    let all = stored(&analytics).await;
+    assert_eq!(all, BTreeMap::from([(0, ROWS), (1, ROWS), (2, ROWS)]), "each is there once");
+    analytics.stop().await;
+}
+
 async fn stored(analytics: &Analytics) -> BTreeMap<u64, u64> {
     let sql = "SELECT batch, count() AS rows FROM facts GROUP BY batch";
     let counts = analytics.client().query(sql).fetch_all::<Count>().await.expect("counts");
