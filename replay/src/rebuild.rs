@@ -307,18 +307,31 @@ impl Rebuilt<'_> {
         let spec =
             self.source.catalogue.find_read_model(name).expect("a lane is of the catalogue").spec();
         let failed = |what: &str| postgres(format!("{what} the new rows of {name}"));
-        let changes = rows.fold.changes().map_err(|source| ReplayError::Fold { name, source })?;
         let mut transaction = self.connection.begin().await.map_err(failed("beginning with"))?;
         let (table, rest) = create_bare_table(&mut transaction, spec, generation).await?;
-        table.copy(&mut transaction, &changes.upserts).await.map_err(failed("copying"))?;
+        // Each row is made while PostgreSQL takes those before it.
+        let mut unwritable = None;
+        let keys = rows.fold.keys();
+        let made = keys.iter().map_while(|key| match rows.fold.row(key) {
+            Ok(row) => row,
+            Err(error) => {
+                unwritable = Some(error);
+                None
+            }
+        });
+        table.copy(&mut transaction, made).await.map_err(failed("copying"))?;
+        if let Some(source) = unwritable {
+            return Err(ReplayError::Fold { name, source });
+        }
         finish_table(&mut transaction, spec, &rest).await?;
-        transaction.commit().await.map_err(failed("committing"))?;
-        rows.fold.committed();
-        let analyze = format!("ANALYZE {}", table.table);
-        sqlx::query(sqlx::AssertSqlSafe(analyze))
-            .execute(&mut self.connection)
+        // A sample that is enough for a plan; autovacuum takes its full one later.
+        let analyze = format!("SET LOCAL default_statistics_target = 10; ANALYZE {}", table.table);
+        sqlx::raw_sql(sqlx::AssertSqlSafe(analyze))
+            .execute(&mut *transaction)
             .await
             .map_err(failed("analysing"))?;
+        transaction.commit().await.map_err(failed("committing"))?;
+        rows.fold.committed();
         Ok((lane, Some(table)))
     }
 

@@ -5,6 +5,7 @@ use annals_core::RowKey;
 use serde_json::Value;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
+use std::borrow::Borrow;
 use std::fmt::Write as _;
 
 use crate::fold::{Changes, ReadModelSpec};
@@ -196,7 +197,7 @@ impl RowTable {
             self.table
         );
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await?;
-        self.copy_into(connection, &stage, "", &changes.upserts).await?;
+        self.copy_into(connection, &stage, "", changes.upserts.iter()).await?;
         let names = self.names();
         let sql = format!(
             "INSERT INTO {} ({names}) SELECT {names} FROM {stage} ON CONFLICT ({}) {}",
@@ -235,7 +236,7 @@ impl RowTable {
     pub async fn copy(
         &self,
         connection: &mut PgConnection,
-        rows: &[Value],
+        rows: impl Iterator<Item = Value> + Send,
     ) -> Result<(), sqlx::Error> {
         // Frozen rows need no second visit, and nothing of them is written to the WAL.
         self.copy_into(connection, &self.table, " (FREEZE)", rows).await
@@ -246,13 +247,13 @@ impl RowTable {
         connection: &mut PgConnection,
         table: &str,
         how: &str,
-        rows: &[Value],
+        rows: impl Iterator<Item = impl Borrow<Value>> + Send,
     ) -> Result<(), sqlx::Error> {
         let sql = format!("COPY {table} ({}) FROM STDIN{how}", self.names());
         let mut copy = connection.copy_in_raw(&sql).await?;
         let mut piece = String::with_capacity(COPY_PIECE_BYTES + 4096);
         for row in rows {
-            self.append_copy_line(&mut piece, row);
+            self.append_copy_line(&mut piece, row.borrow());
             if piece.len() >= COPY_PIECE_BYTES {
                 copy.send(piece.as_bytes()).await?;
                 piece.clear();
