@@ -149,11 +149,14 @@ launch() {
   echo $! >"$RUN/$name.pid"
 }
 
+# Whether the process that was just launched is there, also while it is not its own program yet.
+launched() { kill -0 "$(cat "$RUN/$1.pid" 2>/dev/null)" 2>/dev/null; }
+
 # wait_for NAME CHECK: until the check passes; gives up when the process is gone or time is up
 wait_for() {
   local name=$1 check=$2 deadline=$((SECONDS + WAIT_SECONDS))
   until "$check"; do
-    if ! running "$name"; then
+    if ! launched "$name"; then
       tail -n 20 "$LOGS/$name.log" >&2 || true
       die "$name ended while starting"
     fi
