@@ -49,6 +49,8 @@ struct State {
     powered: bool,
     operations: u64,
     faults: BTreeMap<u64, Fault>,
+    /// The file whose next sync fails.
+    failing_sync: Option<usize>,
     lasting: bool,
     capacity: Option<u64>,
     sync_lies: bool,
@@ -149,6 +151,10 @@ impl Contents {
     }
 }
 
+fn eio() -> io::Error {
+    io::Error::from_raw_os_error(5)
+}
+
 impl State {
     /// Counts an operation; an error where one is to fail, or the power is off.
     fn step(&mut self) -> io::Result<()> {
@@ -159,7 +165,7 @@ impl State {
         let fault = self.faults.get(&self.operations).copied();
         self.lasting |= fault == Some(Fault::Lasting);
         if self.lasting || fault.is_some() {
-            return Err(io::Error::from_raw_os_error(5)); // EIO
+            return Err(eio());
         }
         Ok(())
     }
@@ -194,6 +200,7 @@ impl SimulatedDisk {
             powered: true,
             operations: 0,
             faults: BTreeMap::new(),
+            failing_sync: None,
             lasting: false,
             capacity: None,
             sync_lies: false,
@@ -227,6 +234,16 @@ impl SimulatedDisk {
     /// it.
     pub fn fail_operation(&self, number: u64, fault: Fault) {
         self.state.lock().faults.insert(number, fault);
+    }
+
+    /// Lets the next sync of a file fail, whatever else goes on.
+    ///
+    /// # Panics
+    /// Where there is no such file.
+    pub fn fail_sync(&self, path: impl AsRef<Path>) {
+        let mut state = self.state.lock();
+        let file = state.names.get(path.as_ref()).copied();
+        state.failing_sync = Some(file.expect("there is such a file"));
     }
 
     /// Lets no more errors happen.
@@ -468,7 +485,8 @@ impl DiskFile for SimulatedFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.state.lock();
-        let result = state.step();
+        let failing = state.failing_sync.take_if(|file| *file == self.number).is_some();
+        let result = state.step().and_then(|()| if failing { Err(eio()) } else { Ok(()) });
         if !state.powered {
             return result;
         }

@@ -1,12 +1,14 @@
 //! Operations that fail, and disks that are full.
 
+use std::path::Path;
+
 use annals_core::disk::{Fault, SimulatedDisk, Survival};
 use annals_core::random::SeededRandom;
 use annals_core::{AppendError, EventStore, ReadQuery};
 
 use super::crash::restart;
 use super::oracle::Oracle;
-use super::{LogOptions, OpenError, append, block_on, open_with, read, small};
+use super::{FOLDER, LogOptions, OpenError, append, block_on, open_with, read, small};
 
 /// A run in which operation `number` fails; then the process is started again, with and without a
 /// power cut. Answers how many operations there were.
@@ -54,7 +56,7 @@ fn a_failed_sync_leaves_the_outcome_unknown_and_the_log_read_only() {
     let log = open_with(&disk, small()).unwrap();
     block_on(async {
         log.append(append("s", 1, vec![1])).await.unwrap();
-        disk.fail_operation(disk.operations() + 2, Fault::Once); // A write, then its sync.
+        disk.fail_sync(Path::new(FOLDER).join("00000001.segment"));
         let outcome = log.append(append("s", 2, vec![2])).await;
         assert!(matches!(outcome, Err(AppendError::Unknown(_))), "{outcome:?}");
         let outcome = log.append(append("s", 3, vec![3])).await;
