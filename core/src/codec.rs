@@ -11,9 +11,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::event::{EventId, EventType, NewEvent, RecordedEvent, StreamName};
-use crate::store::{
-    Append, AppendError, EventStore, ExpectedRevision, ReadError, ReadQuery, StreamWrite,
-};
+use crate::query::ReadQuery;
+use crate::store::{Append, AppendError, EventStore, ExpectedRevision, ReadError, StreamWrite};
 
 /// The stream that holds every writer schema.
 pub const SCHEMAS_STREAM: &str = "$schemas";

@@ -22,10 +22,10 @@ use crate::decider::Decider;
 use crate::event::{EventId, InvalidName, NewEvent, Position, Revision, StreamName};
 use crate::family::Family;
 use crate::metadata::Metadata;
+use crate::query::{ReadQuery, Start};
 use crate::random::Random;
 use crate::store::{
-    Append, AppendError, Appended, EventStore, ExpectedRevision, ReadError, ReadQuery, Start,
-    StreamWrite,
+    Append, AppendError, Appended, EventStore, ExpectedRevision, ReadError, StreamWrite,
 };
 
 /// How often a command is decided again when someone else wrote first.

@@ -1,6 +1,7 @@
 //! The vocabulary and kernel of Annals: what an event is, the four pure functions a domain is made of, the seams to
 //! the world, and the executor that runs deciders over any event store. It knows no domain and no storage format.
 
+pub mod append;
 pub mod clock;
 pub mod codec;
 pub mod decider;
@@ -13,6 +14,7 @@ pub mod memory;
 pub mod metadata;
 pub mod process;
 pub mod projection;
+pub mod query;
 pub mod random;
 pub mod store;
 pub mod testing;
@@ -28,8 +30,9 @@ pub use feed::{Batch, Feed};
 pub use metadata::Metadata;
 pub use process::Process;
 pub use projection::{Facts, Projection, ProjectionRegistry, RowKey, RowScope};
+pub use query::{Direction, EventQuery, Filter, Pattern, QueryItem, ReadQuery, Source, Start};
 pub use random::Random;
 pub use store::{
-    Append, AppendError, Appended, Direction, EventStore, ExpectedRevision, Filter, ReadError,
-    ReadQuery, Source, Start, StoreIdentity, StreamWrite,
+    Append, AppendError, Appended, Condition, EventStore, ExpectedRevision, ReadError,
+    StoreIdentity, StreamWrite,
 };

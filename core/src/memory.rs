@@ -10,12 +10,13 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::append::{AppendView, check_append};
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, Position, RecordedEvent, Revision, StreamName};
 use crate::feed::Batch;
+use crate::query::{Direction, ReadQuery, Source, Start};
 use crate::store::{
-    Append, AppendError, Appended, Direction, EventStore, ExpectedRevision, ReadError, ReadQuery,
-    Source, Start, StoreIdentity,
+    Append, AppendError, Appended, Condition, EventStore, ReadError, StoreIdentity,
 };
 
 /// Events per batch of a read.
@@ -33,7 +34,8 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct Log {
     events: Vec<RecordedEvent>,
-    heads: HashMap<StreamName, (Revision, EventId)>,
+    /// Each stream's positions, by revision.
+    streams: HashMap<StreamName, Vec<Position>>,
     ids: HashMap<EventId, Position>,
     last_time: Option<Timestamp>,
 }
@@ -56,81 +58,53 @@ impl MemoryStore {
     }
 }
 
-/// Checks one append against the store's state and answers a repeated one: the rule is the same for every store.
-///
-/// `head` tells a stream's last revision and event id, `known` an event id's place. `Ok(Some(…))` answers a repetition.
-///
-/// # Errors
-/// [`AppendError::Malformed`] and [`AppendError::Conflict`].
-pub fn check_append(
-    append: &Append,
-    head: impl Fn(&StreamName) -> Option<(Revision, EventId)>,
-    known: impl Fn(EventId) -> Option<(StreamName, Revision, Position)>,
-) -> Result<Option<Appended>, AppendError> {
-    let mut streams = hashbrown::HashSet::with_capacity(append.writes.len());
-    let mut ids = hashbrown::HashSet::new();
-    for write in &append.writes {
-        if !streams.insert(&write.stream) {
-            let text = format!("stream {} occurs twice in one append", write.stream);
-            return Err(AppendError::Malformed(text));
-        }
-        if let Some(twice) = write.events.iter().find(|event| !ids.insert(event.id)) {
-            let text = format!("event id {} occurs twice in one append", twice.id);
-            return Err(AppendError::Malformed(text));
-        }
+/// The view that an append is checked against.
+struct View<'a>(&'a Log);
+
+impl View<'_> {
+    fn of(&self, position: Position) -> &RecordedEvent {
+        &self.0.events[usize::try_from(position.0).expect("the event is in memory")]
     }
-    let all =
-        || append.writes.iter().flat_map(|write| write.events.iter().map(move |e| (write, e)));
-    let mut found = 0_usize;
-    let mut last = None;
-    for (write, event) in all() {
-        if let Some((stream, _, position)) = known(event.id) {
-            if stream != write.stream {
-                let text = format!("event id {} already stands in stream {stream}", event.id);
-                return Err(AppendError::Malformed(text));
-            }
-            found += 1;
-            last = last.max(Some(position));
-        }
+}
+
+impl AppendView for View<'_> {
+    fn head(&self, stream: &StreamName) -> Result<Option<Revision>, AppendError> {
+        let positions = self.0.streams.get(stream).map_or(0, Vec::len);
+        Ok(positions.checked_sub(1).map(|last| Revision(last as u64)))
     }
-    if found > 0 && found < ids.len() {
-        let text = "some of its event ids are stored already and others are not".to_owned();
-        return Err(AppendError::Malformed(text));
+
+    fn event_at(
+        &self,
+        stream: &StreamName,
+        revision: Revision,
+    ) -> Result<Option<(EventId, Position)>, AppendError> {
+        let place = usize::try_from(revision.0).ok();
+        let position = place.and_then(|place| self.0.streams.get(stream)?.get(place).copied());
+        Ok(position.map(|position| (self.of(position).id, position)))
     }
-    if found > 0 {
-        let last_of = |events: &[crate::NewEvent]| {
-            events.last().and_then(|event| known(event.id)).map(|(_, revision, _)| revision)
+
+    fn known(&self, id: EventId) -> Result<Option<(StreamName, Revision, Position)>, AppendError> {
+        Ok(self.0.ids.get(&id).map(|position| {
+            let event = self.of(*position);
+            (event.stream.clone(), event.revision, *position)
+        }))
+    }
+
+    fn excluded(&self, condition: &Condition) -> Result<Option<Position>, AppendError> {
+        let counts = |event: &&RecordedEvent| {
+            condition.after.is_none_or(|after| event.position > after)
+                && condition
+                    .fail_if_events_match
+                    .matches(event.event_type.as_str(), &event.metadata)
         };
-        let revisions = append.writes.iter().map(|write| last_of(&write.events)).collect();
-        return Ok(Some(Appended { position: last, revisions }));
+        Ok(self.0.events.iter().rev().find(counts).map(|event| event.position))
     }
-    for write in &append.writes {
-        let actual = head(&write.stream);
-        let holds = match write.expected {
-            ExpectedRevision::Any => true,
-            ExpectedRevision::NoStream => actual.is_none(),
-            ExpectedRevision::Exists => actual.is_some(),
-            ExpectedRevision::Exact(revision) => actual.map(|last| last.0) == Some(revision),
-            ExpectedRevision::Follows(revision, id) => actual == Some((revision, id)),
-        };
-        if !holds {
-            let (stream, expected) = (write.stream.clone(), write.expected);
-            let actual = actual.map(|last| last.0);
-            return Err(AppendError::Conflict { stream, expected, actual });
-        }
-    }
-    Ok(None)
 }
 
 impl MemoryStore {
     fn append_now(&self, append: Append) -> Result<Appended, AppendError> {
         let mut log = self.log.lock();
-        let known = |id| {
-            let position = *log.ids.get(&id)?;
-            let event = &log.events[usize::try_from(position.0).ok()?];
-            Some((event.stream.clone(), event.revision, position))
-        };
-        if let Some(answer) = check_append(&append, |s| log.heads.get(s).copied(), known)? {
+        if let Some(answer) = check_append(&append, &View(&log))? {
             return Ok(answer);
         }
         let time = self.clock.now().max(log.last_time.unwrap_or(Timestamp(i64::MIN)));
@@ -139,9 +113,9 @@ impl MemoryStore {
         for write in append.writes {
             for event in write.events {
                 let position = Position(log.events.len() as u64);
-                let next =
-                    log.heads.get(&write.stream).map_or(Revision(0), |last| Revision(last.0.0 + 1));
-                log.heads.insert(write.stream.clone(), (next, event.id));
+                let of_stream = log.streams.entry(write.stream.clone()).or_default();
+                let next = Revision(of_stream.len() as u64);
+                of_stream.push(position);
                 log.ids.insert(event.id, position);
                 log.events.push(RecordedEvent {
                     id: event.id,
@@ -156,7 +130,7 @@ impl MemoryStore {
                 });
                 answer.position = Some(position);
             }
-            answer.revisions.push(log.heads.get(&write.stream).map(|last| last.0));
+            answer.revisions.push(View(&log).head(&write.stream)?);
         }
         self.grown.send_replace(log.events.len());
         Ok(answer)
@@ -180,26 +154,6 @@ fn begun(query: &ReadQuery, event: &RecordedEvent) -> bool {
     }
 }
 
-/// Whether a query makes sense, the same for every store.
-///
-/// # Errors
-/// [`ReadError::Malformed`].
-pub fn check_query(query: &ReadQuery) -> Result<(), ReadError> {
-    match (&query.source, query.start) {
-        (Source::All, Start::Revision(_)) => {
-            Err(ReadError::Malformed("a revision starts a read of one stream only".to_owned()))
-        }
-        (_, Start::End) => {
-            Err(ReadError::Malformed("only a subscription starts at the end".to_owned()))
-        }
-        (
-            Source::All | Source::Stream(_),
-            Start::Edge | Start::Position(_) | Start::After(_) | Start::Time(_),
-        )
-        | (Source::Stream(_), Start::Revision(_)) => Ok(()),
-    }
-}
-
 fn of_source(query: &ReadQuery, event: &RecordedEvent) -> bool {
     match &query.source {
         Source::All => true,
@@ -214,7 +168,7 @@ impl EventStore for MemoryStore {
     }
 
     fn read(&self, query: ReadQuery) -> BoxStream<'static, Result<Batch, ReadError>> {
-        if let Err(error) = check_query(&query) {
+        if let Err(error) = query.check() {
             return futures::stream::iter([Err(error)]).boxed();
         }
         let log = self.log.lock();
@@ -246,7 +200,7 @@ impl EventStore for MemoryStore {
         let store = self.clone();
         let seen = if query.start == Start::End { store.log.lock().events.len() } else { 0 };
         let query = if query.start == Start::End { query.from(Start::Edge) } else { query };
-        if let Err(error) = check_query(&query) {
+        if let Err(error) = query.check() {
             return futures::stream::iter([Err(error)]).boxed();
         }
         let grown = store.grown.subscribe();

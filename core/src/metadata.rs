@@ -4,7 +4,7 @@
 //! Form: fields one after the other, each a kind byte, a length as unsigned LEB128, and that many bytes. Unknown kinds
 //! are skipped. Bytes that do not parse as such fields are `custom` as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -28,9 +28,9 @@ pub struct Metadata {
     /// W3C trace context.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub traceparent: Option<String>,
-    /// Tags, `name` → `value`, that reads and conditions can ask for.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
-    pub tags: BTreeMap<String, String>,
+    /// Tags that reads and conditions can ask for: any text, by convention `name:value`.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
+    pub tags: BTreeSet<String>,
     /// Another writer's bytes, unread.
     #[serde(skip)]
     pub custom: Bytes,
@@ -66,12 +66,8 @@ impl Metadata {
                 field(kind, text.as_bytes());
             }
         }
-        for (name, value) in &self.tags {
-            let mut tag = Vec::with_capacity(name.len() + value.len() + 2);
-            put_length(&mut tag, name.len());
-            tag.extend_from_slice(name.as_bytes());
-            tag.extend_from_slice(value.as_bytes());
-            field(TAG, &tag);
+        for tag in &self.tags {
+            field(TAG, tag.as_bytes());
         }
         if !self.custom.is_empty() {
             field(CUSTOM, &self.custom);
@@ -87,12 +83,8 @@ impl Metadata {
 
     fn parse(bytes: &Bytes) -> Option<Metadata> {
         let mut metadata = Metadata::default();
-        let mut rest = &bytes[..];
-        while let Some((&kind, after)) = rest.split_first() {
-            rest = after;
-            let length = take_length(&mut rest)?;
-            let value = rest.get(..length)?;
-            rest = &rest[length..];
+        for field in fields(bytes) {
+            let (kind, value) = field?;
             let text = || String::from_utf8(value.to_vec()).ok();
             match kind {
                 CORRELATION => metadata.correlation = Some(Uuid::from_slice(value).ok()?),
@@ -101,36 +93,58 @@ impl Metadata {
                 TENANT => metadata.tenant = Some(text()?),
                 TRACEPARENT => metadata.traceparent = Some(text()?),
                 TAG => {
-                    let mut tag = value;
-                    let name = take_length(&mut tag)?;
-                    let (name, value) = tag.split_at_checked(name)?;
-                    metadata.tags.insert(
-                        String::from_utf8(name.to_vec()).ok()?,
-                        String::from_utf8(value.to_vec()).ok()?,
-                    );
+                    metadata.tags.insert(text()?);
                 }
                 CUSTOM => metadata.custom = bytes.slice_ref(value),
-                0 | b' '..=b'~' => return None, // The first byte of JSON or other text: not ours.
-                _ => {}                         // A later version's field.
+                _ => {} // A later version's field.
             }
         }
         Some(metadata)
     }
 
-    /// The causation id alone, without building the rest: what the executor asks of every event it loads.
-    pub fn causation_of(bytes: &[u8]) -> Option<Uuid> {
-        let mut rest = bytes;
-        while let Some((&kind, after)) = rest.split_first() {
-            rest = after;
-            let length = take_length(&mut rest)?;
-            let value = rest.get(..length)?;
-            rest = &rest[length..];
-            if kind == CAUSATION {
-                return Uuid::from_slice(value).ok();
-            }
-        }
-        None
+    /// The tags alone, without building the rest: what a store's index asks of every event. Bytes that are not of the
+    /// compact form have none.
+    pub fn tags_of(bytes: &[u8]) -> Vec<&str> {
+        let tags = fields(bytes).filter_map(|field| match field {
+            None => Some(None),
+            Some((TAG, value)) => Some(std::str::from_utf8(value).ok()),
+            Some(_) => None,
+        });
+        tags.collect::<Option<Vec<_>>>().unwrap_or_default()
     }
+
+    /// The causation id alone: what the executor asks of every event it loads.
+    pub fn causation_of(bytes: &[u8]) -> Option<Uuid> {
+        let (_, value) =
+            fields(bytes).map_while(|field| field).find(|(kind, _)| *kind == CAUSATION)?;
+        Uuid::from_slice(value).ok()
+    }
+}
+
+/// The fields, each as kind and value; ends with nothing where the bytes are not of this form.
+fn fields(bytes: &[u8]) -> impl Iterator<Item = Option<(u8, &[u8])>> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let (&kind, after) = rest.split_first()?;
+        let field = field(kind, after);
+        rest = field.map_or(&[][..], |(_, after)| after);
+        Some(field.map(|(value, _)| (kind, value)))
+    })
+}
+
+/// A field's value, and what follows it.
+fn field(kind: u8, mut rest: &[u8]) -> Option<(&[u8], &[u8])> {
+    if matches!(kind, 0 | b' '..=b'~') {
+        return None; // The first byte of JSON or other text: not ours.
+    }
+    let length = take_length(&mut rest)?;
+    let (value, after) = rest.split_at_checked(length)?;
+    let sound = match kind {
+        CORRELATION | CAUSATION => value.len() == 16,
+        ACTOR | TENANT | TRACEPARENT | TAG => std::str::from_utf8(value).is_ok(),
+        _ => true, // A later version's field.
+    };
+    sound.then_some((value, after))
 }
 
 fn put_length(out: &mut Vec<u8>, mut length: usize) {
@@ -167,7 +181,7 @@ mod tests {
         fn metadata_survives_its_bytes(
             causation in proptest::option::of(any::<u128>()),
             actor in proptest::option::of(".{0,300}"),
-            tags in proptest::collection::btree_map(".{1,20}", ".{0,200}", 0..4),
+            tags in proptest::collection::btree_set(".{0,200}", 0..4),
             custom in proptest::collection::vec(any::<u8>(), 0..40),
         ) {
             let metadata = Metadata {
@@ -176,13 +190,17 @@ mod tests {
             };
             let bytes = metadata.encode();
             prop_assert_eq!(Metadata::causation_of(&bytes), metadata.causation);
+            prop_assert!(metadata.tags.iter().eq(Metadata::tags_of(&bytes)));
             prop_assert_eq!(Metadata::decode(&bytes), metadata);
         }
 
         #[test]
         fn any_bytes_decode_to_something(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
             let bytes = Bytes::from(bytes);
-            Metadata::decode(&bytes);
+            let tags = Metadata::decode(&bytes).tags;
+            let alone: BTreeSet<_> =
+                Metadata::tags_of(&bytes).into_iter().map(str::to_owned).collect();
+            prop_assert_eq!(tags, alone);
             Metadata::causation_of(&bytes);
         }
     }

@@ -2,7 +2,6 @@
 //! acknowledged only once durable; repeating it with the same event ids writes nothing and is answered as the first
 //! time; one total order, in which a reader never sees an event that a crash could take back, nor a gap filled later.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -10,10 +9,10 @@ use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::clock::Timestamp;
-use crate::event::{EventId, NewEvent, Position, RecordedEvent, Revision, StreamName};
+use crate::event::{EventId, NewEvent, Position, Revision, StreamName};
 use crate::family::Family;
 use crate::feed::Batch;
+use crate::query::{EventQuery, ReadQuery};
 
 /// An event store: in memory, the embedded log, or a server.
 pub trait EventStore: Send + Sync + 'static {
@@ -77,12 +76,24 @@ pub struct StreamWrite {
 pub struct Append {
     /// The writes, in the order in which their events stand in the log. A stream occurs once at most.
     pub writes: Vec<StreamWrite>,
+    /// What else must be so.
+    pub condition: Option<Condition>,
+}
+
+/// A consistency condition over streams, as the specification of dynamic consistency boundaries (dcb.events) has it:
+/// the append fails if an event matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// No event may match this.
+    pub fail_if_events_match: EventQuery,
+    /// Events at this position or before it are left out; nothing means that every event counts.
+    pub after: Option<Position>,
 }
 
 impl Append {
     /// An append to one stream.
     pub fn to(write: StreamWrite) -> Append {
-        Append { writes: vec![write] }
+        Append { writes: vec![write], condition: None }
     }
 }
 
@@ -112,6 +123,12 @@ pub enum AppendError {
         /// Its last revision; none where it has no event.
         actual: Option<Revision>,
     },
+    /// An event that the append's condition excludes is there.
+    #[error("the event at position {position} matches what the condition excludes")]
+    ConditionFailed {
+        /// The position of such an event.
+        position: Position,
+    },
     /// The append itself is wrong.
     #[error("the append is malformed: {0}")]
     Malformed(String),
@@ -130,7 +147,7 @@ impl AppendError {
     /// The family of this error.
     pub fn family(&self) -> Family {
         match self {
-            AppendError::Conflict { .. } => Family::Conflict,
+            AppendError::Conflict { .. } | AppendError::ConditionFailed { .. } => Family::Conflict,
             AppendError::Malformed(_) => Family::Malformed,
             AppendError::TooMuch(_) => Family::TooMuch,
             AppendError::ReadOnly(_) | AppendError::Unknown(_) => Family::Unavailable,
@@ -185,136 +202,5 @@ impl ReadError {
             ReadError::Damage { .. } => Family::Damage,
             ReadError::Fault { .. } => Family::Unavailable,
         }
-    }
-}
-
-/// Which events.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The whole log, in order of position.
-    All,
-    /// One stream, in order of revision.
-    Stream(StreamName),
-}
-
-/// Where to begin. The event named is included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// At the first event (forwards) or the last one (backwards).
-    Edge,
-    /// At this revision; of a stream only.
-    Revision(Revision),
-    /// At this position, or the nearest one in the direction of reading.
-    Position(Position),
-    /// After this position (exclusive): what a checkpoint resumes from.
-    After(Position),
-    /// Forwards, at the first event that is not older; backwards, at the last one that is not younger.
-    Time(Timestamp),
-    /// Behind the last event: only what comes from now on; of a subscription only.
-    End,
-}
-
-/// In which direction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// From older to younger.
-    Forwards,
-    /// From younger to older.
-    Backwards,
-}
-
-/// Which events to leave out. All conditions that are set must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// The stream's name begins with one of these; empty asks nothing.
-    pub stream_prefixes: Vec<String>,
-    /// The event's type begins with one of these; empty asks nothing.
-    pub type_prefixes: Vec<String>,
-    /// The event carries all of these tags.
-    pub tags: BTreeMap<String, String>,
-    /// System streams (`$…`) are left out.
-    pub no_system: bool,
-}
-
-impl Filter {
-    /// The events of one context.
-    pub fn context(context: &str) -> Filter {
-        Filter { type_prefixes: vec![format!("{context}.")], ..Filter::default() }
-    }
-
-    /// Whether an event of this stream and type can match at all: what a reader asks before it builds the event.
-    pub fn admits(&self, stream: &str, event_type: &str) -> bool {
-        let begins = |prefixes: &[String], name: &str| {
-            prefixes.is_empty() || prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()))
-        };
-        begins(&self.stream_prefixes, stream)
-            && begins(&self.type_prefixes, event_type)
-            && !(self.no_system && stream.starts_with('$'))
-    }
-
-    /// Whether the event matches.
-    pub fn matches(&self, event: &RecordedEvent) -> bool {
-        self.admits(event.stream.as_str(), event.event_type.as_str()) && self.tags_match(event)
-    }
-
-    fn tags_match(&self, event: &RecordedEvent) -> bool {
-        if self.tags.is_empty() {
-            return true;
-        }
-        let tags = event.metadata().tags;
-        self.tags.iter().all(|(name, value)| tags.get(name) == Some(value))
-    }
-}
-
-/// What to read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadQuery {
-    /// Which events.
-    pub source: Source,
-    /// In which direction.
-    pub direction: Direction,
-    /// From where.
-    pub start: Start,
-    /// How many matching events at most.
-    pub limit: Option<u64>,
-    /// Which to leave out.
-    pub filter: Filter,
-}
-
-impl ReadQuery {
-    /// The whole log, forwards from the first event.
-    pub fn all() -> ReadQuery {
-        ReadQuery {
-            source: Source::All,
-            direction: Direction::Forwards,
-            start: Start::Edge,
-            limit: None,
-            filter: Filter::default(),
-        }
-    }
-
-    /// One stream, forwards from its first event.
-    pub fn stream(stream: StreamName) -> ReadQuery {
-        ReadQuery { source: Source::Stream(stream), ..ReadQuery::all() }
-    }
-
-    /// The same from another start.
-    pub fn from(self, start: Start) -> ReadQuery {
-        ReadQuery { start, ..self }
-    }
-
-    /// The same with a filter.
-    pub fn filtered(self, filter: Filter) -> ReadQuery {
-        ReadQuery { filter, ..self }
-    }
-
-    /// The same backwards.
-    pub fn backwards(self) -> ReadQuery {
-        ReadQuery { direction: Direction::Backwards, ..self }
-    }
-
-    /// The same with at most `limit` events.
-    pub fn limit(self, limit: u64) -> ReadQuery {
-        ReadQuery { limit: Some(limit), ..self }
     }
 }

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use annals_core::{
-    Batch, Direction, Filter, Position, ReadError, ReadQuery, RecordedEvent, Revision, Source,
-    Start,
+    Batch, Direction, EventQuery, EventType, Filter, Pattern, Position, QueryItem, ReadError,
+    ReadQuery, RecordedEvent, Revision, Source, Start,
 };
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
@@ -54,15 +54,34 @@ fn source(stream: &str) -> Result<Source, Problem> {
     if stream.is_empty() { Ok(Source::All) } else { stream_name(stream).map(Source::Stream) }
 }
 
-fn filter(filter: Option<EventFilter>, source: &Source) -> Filter {
+fn filter(filter: Option<EventFilter>, source: &Source) -> Result<Filter, Problem> {
     let filter = filter.unwrap_or_default();
-    Filter {
+    let pattern = |expression: &str| {
+        if expression.is_empty() {
+            return Ok(None);
+        }
+        let pattern = Pattern::new(expression);
+        pattern.map(Some).map_err(|error| Problem::malformed("wrong-value", error.to_string()))
+    };
+    Ok(Filter {
         stream_prefixes: filter.stream_prefixes,
         type_prefixes: filter.type_prefixes,
-        tags: filter.tags,
+        stream_pattern: pattern(&filter.stream_pattern)?,
+        type_pattern: pattern(&filter.type_pattern)?,
+        query: query(filter.items)?,
         // Who names one stream means it.
         no_system: !filter.with_system && *source == Source::All,
-    }
+    })
+}
+
+fn query(items: Vec<proto::QueryItem>) -> Result<EventQuery, Problem> {
+    let item = |item: proto::QueryItem| {
+        let types = item.types.iter().map(EventType::new).collect::<Result<Vec<_>, _>>();
+        let types = types.map_err(|error| Problem::malformed("wrong-value", error.to_string()))?;
+        Ok(QueryItem { types, tags: item.tags.into_iter().collect() })
+    };
+    let items = items.into_iter().map(item).collect::<Result<Vec<_>, Problem>>()?;
+    Ok(EventQuery { items })
 }
 
 async fn event(state: &ApiState, event: RecordedEvent, forms: Forms) -> proto::RecordedEvent {
@@ -248,7 +267,7 @@ impl Events for EventService {
             direction: if request.backwards { Direction::Backwards } else { Direction::Forwards },
             start,
             limit: Some(request.limit).filter(|limit| *limit > 0),
-            filter: filter(request.filter, &source),
+            filter: filter(request.filter, &source)?,
             source,
         };
         let permit = self.permit()?;
@@ -276,7 +295,7 @@ impl Events for EventService {
             Some(ProtoStart::AfterPosition(position)) => Start::After(Position(position)),
             Some(ProtoStart::FromEnd(true)) => Start::End,
         };
-        let filter = filter(request.filter, &source);
+        let filter = filter(request.filter, &source)?;
         let query = ReadQuery { source, start, filter, ..ReadQuery::all() };
         let permit = self.permit()?;
         let delivery = Delivery {

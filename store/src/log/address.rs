@@ -11,22 +11,6 @@ pub(crate) struct Address {
     pub(crate) offset: u32,
 }
 
-impl Address {
-    /// Both numbers in one, for indexes; sorts alike.
-    pub(crate) fn pack(self) -> u64 {
-        u64::from(self.segment) << 32 | u64::from(self.offset)
-    }
-
-    /// The reverse of [`Address::pack`].
-    pub(crate) fn unpack(packed: u64) -> Address {
-        let low = packed & u64::from(u32::MAX);
-        Address {
-            segment: u32::try_from(packed >> 32).expect("32 bits are left"),
-            offset: u32::try_from(low).expect("32 bits are left"),
-        }
-    }
-}
-
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "segment {} offset {}", self.segment, self.offset)

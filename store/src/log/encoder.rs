@@ -2,15 +2,14 @@
 //! ones before it leave, gives it coordinates, and adds it to the open batch and the index. Runs on
 //! the writer's thread, or beside it while a sync is under way; never on two threads at once.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use annals_core::append::{AppendView, check_append};
 use annals_core::disk::DiskFile;
-use annals_core::memory::check_append;
 use annals_core::{
-    AppendError, Appended, EventId, EventType, Position, Revision, StreamName, StreamWrite,
-    Timestamp,
+    AppendError, Appended, Condition, EventId, Metadata, Position, Revision, StreamName,
+    StreamWrite, Timestamp,
 };
 use bytes::Bytes;
 
@@ -18,8 +17,8 @@ use super::address::Address;
 use super::error::ScanError;
 use super::format::frame::{self, CommitFrame, Coordinates, Extent, Frame, FrameIdentity};
 use super::format::header::SegmentHeader;
-use super::format::{COMMIT_BYTES, Chain, HEADER_BYTES};
-use super::index::Landmark;
+use super::format::{COMMIT_BYTES, Chain};
+use super::index::{Entry, FIRST_OFFSET, Part, RecentIds, SharedPart};
 use super::queue::{Reply, Request, answer};
 use super::recovery::Recovered;
 use super::shared::Shared;
@@ -72,7 +71,9 @@ pub(crate) struct Encoder {
     batch: u64,
     time: Timestamp,
     chain: [u8; 32],
-    last_type: Option<EventType>,
+    /// The index of the active segment.
+    part: Option<SharedPart>,
+    recent: RecentIds,
     waiting: VecDeque<Request>,
     answers: Vec<(Reply, Result<Appended, AppendError>)>,
     new_segment: Option<NewSegment>,
@@ -82,7 +83,11 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
-    pub(crate) fn new(shared: Arc<Shared>, recovered: &Recovered) -> Encoder {
+    pub(crate) fn new(shared: Arc<Shared>, recovered: &Recovered, recent: RecentIds) -> Encoder {
+        let part = match shared.index.parts().last() {
+            Some(Part::Memory(part)) => Some(Arc::clone(part)),
+            Some(Part::File(_)) | None => None,
+        };
         Encoder {
             shared,
             frames: recovered.frames,
@@ -92,7 +97,8 @@ impl Encoder {
             batch: recovered.batches,
             time: recovered.time,
             chain: recovered.chain,
-            last_type: None,
+            part,
+            recent,
             waiting: VecDeque::new(),
             answers: Vec::new(),
             new_segment: None,
@@ -196,8 +202,8 @@ impl Encoder {
             chain: self.chain,
         };
         self.frames = header.frames();
-        let offset = u32::try_from(HEADER_BYTES).expect("4096");
-        self.at = Address { segment: header.segment, offset };
+        self.part = Some(self.shared.index.begin(header.segment, header.first_position));
+        self.at = Address { segment: header.segment, offset: FIRST_OFFSET };
         self.room_end = u32::try_from(header.segment_bytes).expect("a segment is small");
         self.new_segment = Some(NewSegment { header, file });
         true
@@ -207,38 +213,42 @@ impl Encoder {
         if let Some(answer) = self.check(request)? {
             return Ok(answer);
         }
+        let heads = request.append.writes.iter().map(|write| self.head(&write.stream));
+        let revisions = heads.collect::<Result<Vec<_>, _>>()?;
         self.time = self.time.max(self.shared.clock.now());
-        let mut answer = Appended { position: None, revisions: Vec::new() };
-        let index = Arc::clone(&self.shared.index);
-        let mut index = index.write();
-        for write in &request.append.writes {
-            let mut head = index.head(&write.stream).map(|(revision, _)| revision);
-            let mut added = Vec::with_capacity(write.events.len());
+        let mut answer = Appended { position: None, revisions };
+        let part = Arc::clone(self.part.as_ref().expect("what is encoded has a segment"));
+        let mut part = part.write();
+        let hashes = self.shared.index.hashes();
+        for (write, head) in request.append.writes.iter().zip(&mut answer.revisions) {
             for event in &write.events {
                 let revision = head.map_or(Revision(0), |head| Revision(head.0 + 1));
-                let landmark = self.encode_event(write, event, revision);
-                if self.last_type.as_ref() != Some(&event.event_type) {
-                    index.add_type(&event.event_type);
-                    self.last_type = Some(event.event_type.clone());
-                }
-                added.push((event.id, landmark));
-                answer.position = Some(Position(landmark.position));
-                head = Some(revision);
+                let id_hash = hashes.id(event.id);
+                answer.position = Some(Position(self.position));
+                let offset = self.encode_event(write, event, revision);
+                part.add(&Entry {
+                    offset,
+                    id: event.id,
+                    id_hash,
+                    stream: &write.stream,
+                    revision,
+                    event_type: &event.event_type,
+                    tags: &Metadata::tags_of(&event.metadata),
+                });
+                self.recent.insert(id_hash);
+                *head = Some(revision);
             }
-            if !added.is_empty() {
-                index.add(&write.stream, added);
-            }
-            answer.revisions.push(head);
         }
         Ok(answer)
     }
 
+    /// Adds the frame to the open batch; answers where it begins in the segment.
     fn encode_event(
         &mut self,
         write: &StreamWrite,
         event: &annals_core::NewEvent,
         revision: Revision,
-    ) -> Landmark {
+    ) -> u32 {
         let (start, position, time) = (self.at, self.position, self.time);
         let coordinates =
             Coordinates { batch: low(self.batch), position, revision: revision.0, time };
@@ -263,55 +273,25 @@ impl Encoder {
         let length = open.bytes.len() - before;
         self.at.offset += u32::try_from(length).expect("a frame fits into a segment");
         self.position += 1;
-        Landmark { address: start, position, time }
+        start.offset
     }
 
     fn check(&self, request: &Request) -> Result<Option<Appended>, AppendError> {
-        let index = self.shared.index.read();
-        let sabotage = self.shared.options.sabotage();
-        let failed = Cell::new(None);
-        let known = |id: EventId| {
-            if sabotage.forget_ids {
-                return None;
+        match check_append(&request.append, self) {
+            Err(AppendError::Conflict { .. }) if self.shared.options.sabotage().ignore_expected => {
+                Ok(None)
             }
-            for address in index.candidates(id) {
-                match self.event_at(address, id) {
-                    Ok(Some(found)) => return Some(found),
-                    Ok(None) => {}
-                    Err(error) => failed.set(Some(error)),
-                }
-            }
-            None
-        };
-        let checked = check_append(&request.append, |stream| index.head(stream), known);
-        if let Some(error) = failed.into_inner() {
-            let text = format!("whether it is a repetition could not be read: {error}");
-            return Err(AppendError::Unknown(text));
-        }
-        match checked {
-            Err(AppendError::Conflict { .. }) if sabotage.ignore_expected => Ok(None),
             checked => checked,
         }
     }
 
-    /// Where the event with that id stands, if it is the one at that address.
-    fn event_at(
-        &self,
-        address: Address,
-        id: EventId,
-    ) -> Result<Option<(StreamName, Revision, Position)>, ScanError> {
-        let in_memory = self.in_memory(address);
-        let (bytes, event) = match in_memory {
-            Some(found) => found,
-            None => self.shared.segments.frame_at(address)?,
-        };
-        if event.id != id {
-            return Ok(None);
+    /// The frame of a position in the log, from memory where it may not be on disk yet.
+    fn frame(&self, position: u64) -> Result<(Vec<u8>, frame::EventFrame), ScanError> {
+        let address = self.shared.index.address(position)?;
+        match self.in_memory(address) {
+            Some(found) => Ok(found),
+            None => self.shared.segments.frame_at(address),
         }
-        let stream = std::str::from_utf8(&bytes[event.stream]).ok();
-        let stream = stream.and_then(|name| StreamName::new(name).ok());
-        let coordinates = event.coordinates;
-        Ok(stream.map(|s| (s, Revision(coordinates.revision), Position(coordinates.position))))
     }
 
     fn in_memory(&self, address: Address) -> Option<(Vec<u8>, frame::EventFrame)> {
@@ -331,6 +311,60 @@ impl Encoder {
         };
         Some((bytes[..length].to_vec(), event))
     }
+}
+
+/// The log as the next append finds it, with what is not durable yet.
+impl AppendView for Encoder {
+    fn head(&self, stream: &StreamName) -> Result<Option<Revision>, AppendError> {
+        self.shared.index.head(stream).map_err(unread)
+    }
+
+    fn event_at(
+        &self,
+        stream: &StreamName,
+        revision: Revision,
+    ) -> Result<Option<(EventId, Position)>, AppendError> {
+        let index = &self.shared.index;
+        if let Some((last, id, position)) = index.last_id(stream)
+            && last == revision
+        {
+            return Ok(Some((id, position)));
+        }
+        let position = index.position_of(stream, revision).map_err(unread)?;
+        let found = position.map(|position| Ok((self.frame(position)?.1.id, Position(position))));
+        found.transpose().map_err(unread)
+    }
+
+    fn known(&self, id: EventId) -> Result<Option<(StreamName, Revision, Position)>, AppendError> {
+        if self.shared.options.sabotage().forget_ids {
+            return Ok(None);
+        }
+        let index = &self.shared.index;
+        let everywhere = self.recent.may_hold(index.hashes().id(id));
+        for position in index.candidates(id, everywhere).map_err(unread)? {
+            let (bytes, event) = self.frame(position).map_err(unread)?;
+            if event.id != id {
+                continue; // Another id of the same hash.
+            }
+            let stream = std::str::from_utf8(&bytes[event.stream]).ok();
+            if let Some(stream) = stream.and_then(|name| StreamName::new(name).ok()) {
+                let revision = Revision(event.coordinates.revision);
+                return Ok(Some((stream, revision, Position(position))));
+            }
+        }
+        Ok(None)
+    }
+
+    fn excluded(&self, condition: &Condition) -> Result<Option<Position>, AppendError> {
+        let excluded = self.shared.index.excluded(condition).map_err(unread)?;
+        Ok(excluded.map(Position))
+    }
+}
+
+/// What an append was to be checked against could not be read. It changed nothing.
+#[allow(clippy::needless_pass_by_value, reason = "it is given to map_err")]
+fn unread(error: ScanError) -> AppendError {
+    AppendError::Unknown(format!("what the append depends on could not be read: {error}"))
 }
 
 /// The low 32 bits.

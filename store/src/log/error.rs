@@ -77,6 +77,12 @@ pub enum OpenError {
         /// The folder.
         directory: PathBuf,
     },
+    /// There is no log.
+    #[error("{} holds no log", directory.display())]
+    NoLog {
+        /// The folder.
+        directory: PathBuf,
+    },
     /// A fault of the disk.
     #[error("{attempt} {} failed", path.display())]
     Disk {
@@ -108,6 +114,7 @@ impl OpenError {
     pub fn family(&self) -> Family {
         match self {
             OpenError::Locked { .. } | OpenError::Disk { .. } => Family::Unavailable,
+            OpenError::NoLog { .. } => Family::NotFound,
             OpenError::Damage(_) => Family::Damage,
             OpenError::SegmentSize { .. } => Family::Malformed,
         }

@@ -10,6 +10,7 @@ mod format;
 mod index;
 mod names;
 mod open;
+mod open_files;
 mod options;
 mod preparer;
 mod queue;
@@ -23,6 +24,7 @@ mod subscription;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod writer;
 
 use std::path::Path;
@@ -30,7 +32,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use annals_core::disk::{Disk, DiskLock};
-use annals_core::memory::check_query;
 use annals_core::{
     Append, AppendError, Appended, Batch, Clock, EventStore, Position, Random, ReadError,
     ReadQuery, Start, StoreIdentity,
@@ -42,6 +43,7 @@ use tokio::sync::{oneshot, watch};
 
 pub use error::{Damage, Flaw, OpenError};
 pub use options::{APPEND_BYTES_MAX, EVENT_BYTES_MAX, LogOptions};
+pub use verify::{Verified, verify};
 
 use format::frame::event_bytes_max;
 use queue::Request;
@@ -105,7 +107,7 @@ impl Log {
             tracing::error!("a thread of the log ended unexpectedly");
         }
         self.shared.durable.send_modify(|durable| durable.closed = true);
-        self.shared.segments.close();
+        self.shared.files.close();
     }
 
     /// Why the log takes no more writes, once a write or sync has failed. The process should then
@@ -126,7 +128,7 @@ impl Log {
             events: durable.events,
             segments: self.shared.segments.len() as u64,
             bytes: self.shared.segments.bytes(durable.end),
-            streams: self.shared.index.read().stream_count() as u64,
+            streams: self.shared.index.streams(),
         }
     }
 
@@ -180,7 +182,7 @@ impl EventStore for Log {
     }
 
     fn read(&self, query: ReadQuery) -> BoxStream<'static, Result<Batch, ReadError>> {
-        match check_query(&query) {
+        match query.check() {
             Ok(()) => reading::read(Arc::clone(&self.shared), query),
             Err(error) => futures::stream::iter([Err(error)]).boxed(),
         }
@@ -188,7 +190,7 @@ impl EventStore for Log {
 
     fn subscribe(&self, query: ReadQuery) -> BoxStream<'static, Result<Batch, ReadError>> {
         let start = if query.start == Start::End { Start::Edge } else { query.start };
-        match check_query(&query.clone().from(start)) {
+        match query.clone().from(start).check() {
             Ok(()) => reading::subscribe(Arc::clone(&self.shared), query),
             Err(error) => futures::stream::iter([Err(error)]).boxed(),
         }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use annals_core::{EventType, StreamName};
 use hashbrown::HashSet;
-use parking_lot::RwLock;
 
 use super::index::Index;
 
@@ -14,7 +13,7 @@ const NAMES_MAX: usize = 16_384;
 
 /// The names of one reader.
 pub(crate) struct Names {
-    index: Arc<RwLock<Index>>,
+    index: Arc<Index>,
     streams: HashSet<StreamName>,
     types: HashSet<EventType>,
     last_stream: Option<StreamName>,
@@ -22,7 +21,7 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    pub(crate) fn new(index: Arc<RwLock<Index>>) -> Names {
+    pub(crate) fn new(index: Arc<Index>) -> Names {
         let (streams, types) = (HashSet::new(), HashSet::new());
         Names { index, streams, types, last_stream: None, last_type: None }
     }
@@ -55,7 +54,7 @@ impl Names {
         if self.streams.len() >= NAMES_MAX {
             self.streams.clear();
         }
-        let shared = self.index.read().stream_name(name);
+        let shared = self.index.stream_name(name);
         let shared = shared.or_else(|| StreamName::new(name).ok())?;
         self.streams.insert(shared.clone());
         Some(shared)
@@ -65,7 +64,7 @@ impl Names {
         if self.types.len() >= NAMES_MAX {
             self.types.clear();
         }
-        let shared = self.index.read().event_type(name);
+        let shared = self.index.event_type(name);
         let shared = shared.or_else(|| EventType::new(name).ok())?;
         self.types.insert(shared.clone());
         Some(shared)

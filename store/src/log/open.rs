@@ -4,22 +4,24 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use annals_core::disk::{Disk, DiskFile};
+use annals_core::disk::{Disk, DiskFile, DiskLock};
 use annals_core::{Clock, Random, StoreIdentity};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::checkpoints::Checkpoints;
 use super::encoder::Encoder;
 use super::error::{Damage, Flaw, OpenError, at};
 use super::format::checkpoint::{CHECKPOINT_BYTES, Checkpoint};
+use super::format::header::SegmentHeader;
 use super::format::identity;
-use super::index::Index;
+use super::index::{Index, RecentIds};
+use super::open_files::{FileName, OpenFiles};
 use super::options::LogOptions;
 use super::preparer::Preparer;
 use super::queue::Queue;
-use super::recovery::{Opened, Recovered, open_segment, recover};
-use super::segments::{Segments, file_number};
+use super::recovery::{Recovered, read_header, recover};
+use super::segments::Segments;
 use super::shared::{Durable, Shared};
 use super::tail::Tail;
 use super::writer::{Writer, encode_beside};
@@ -40,12 +42,7 @@ pub(crate) fn open(
 ) -> Result<Log, OpenError> {
     options.check()?;
     disk.create_directory(directory).map_err(at("making", directory))?;
-    let lock = disk.lock(&directory.join(LOCK)).map_err(|error| {
-        if error.kind() == io::ErrorKind::WouldBlock {
-            return OpenError::Locked { directory: directory.to_owned() };
-        }
-        at("locking", directory)(error)
-    })?;
+    let lock = take_lock(&*disk, directory)?;
     // A process that ended before its own sync may have left names that a power cut would take
     // back.
     if !options.sabotage().skip_sync_at_open {
@@ -58,14 +55,17 @@ pub(crate) fn open(
         make(&*disk, directory, &names, &*clock, &*random)?
     };
     let (checkpoint, checkpoint_file) = read_checkpoint(&*disk, directory, identity)?;
-    let believe = options.sabotage().skip_checksum;
-    let segments = Segments::new(Arc::clone(&disk), directory, believe);
-    let index = Arc::new(RwLock::new(Index::default()));
-    let opened = open_segments(&*disk, &segments, &names, identity)?;
-    let recovered = recover(&segments, &opened, &index, checkpoint, options.sabotage())?;
-    for Opened { header, file } in opened {
-        segments.push(&header, file);
+    let files = Arc::new(OpenFiles::new(Arc::clone(&disk), directory));
+    let segments = Arc::new(Segments::new(Arc::clone(&files), options.sabotage().skip_checksum));
+    let index = Arc::new(Index::new(identity.id, Arc::clone(&files), Arc::clone(&segments)));
+    let headers = read_headers(&files, &names, identity)?;
+    for header in &headers {
+        segments.push(header);
     }
+    let recovered = recover(&segments, &files, &headers, &index, checkpoint, options.sabotage())?;
+    index.write_files();
+    let mut recent = RecentIds::new(options.remembered_ids);
+    index.newest_ids(options.remembered_ids)?.into_iter().for_each(|id| recent.insert(id));
     let sequence = checkpoint.map_or(0, |checkpoint| checkpoint.sequence);
     let checkpoint_path = directory.join(CHECKPOINT);
     let durable = Durable { end: recovered.end, events: recovered.events, closed: false };
@@ -75,6 +75,7 @@ pub(crate) fn open(
         clock,
         random,
         identity,
+        files,
         segments,
         index,
         tail: Tail::new(options.tail_bytes_max),
@@ -85,15 +86,46 @@ pub(crate) fn open(
         poisoned: watch::Sender::new(None),
         options,
     });
-    start(shared, recovered, lock)
+    start(shared, recovered, recent, lock)
+}
+
+/// Takes a log's folder for this process.
+pub(crate) fn take_lock(disk: &dyn Disk, directory: &Path) -> Result<Box<dyn DiskLock>, OpenError> {
+    disk.lock(&directory.join(LOCK)).map_err(|error| {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return OpenError::Locked { directory: directory.to_owned() };
+        }
+        at("locking", directory)(error)
+    })
+}
+
+/// What the files of a log say of themselves.
+pub(crate) struct Existing {
+    pub(crate) identity: StoreIdentity,
+    pub(crate) checkpoint: Option<Checkpoint>,
+    pub(crate) headers: Vec<SegmentHeader>,
+}
+
+/// Reads the identity, the checkpoint and the headers of a log that is there.
+pub(crate) fn existing(files: &OpenFiles, directory: &Path) -> Result<Existing, OpenError> {
+    let disk = &*files.disk;
+    let names = disk.list(directory).map_err(at("listing", directory))?;
+    if !names.iter().any(|name| name == IDENTITY || segment_number(name).is_some()) {
+        return Err(OpenError::NoLog { directory: directory.to_owned() });
+    }
+    let identity = read_identity(disk, directory)?;
+    let (checkpoint, _) = read_checkpoint(disk, directory, identity)?;
+    let headers = read_headers(files, &names, identity)?;
+    Ok(Existing { identity, checkpoint, headers })
 }
 
 fn start(
     shared: Arc<Shared>,
     recovered: Recovered,
-    lock: Box<dyn annals_core::disk::DiskLock>,
+    recent: RecentIds,
+    lock: Box<dyn DiskLock>,
 ) -> Result<Log, OpenError> {
-    let encoder = Arc::new(Mutex::new(Encoder::new(Arc::clone(&shared), &recovered)));
+    let encoder = Arc::new(Mutex::new(Encoder::new(Arc::clone(&shared), &recovered, recent)));
     let writer =
         Writer::new(Arc::clone(&shared), Arc::clone(&encoder), recovered.file, recovered.chain);
     let directory = shared.directory.clone();
@@ -109,7 +141,7 @@ fn start(
         preparer: spawn(
             "log-prepare",
             Box::new(move || {
-                prepare.preparer.run(&*prepare.disk, &prepare.directory, &prepare.checkpoints);
+                prepare.preparer.run(&prepare);
             }),
         )?,
         encoder: spawn("log-encode", Box::new(move || encode_beside(&beside, &encoder)))?,
@@ -129,10 +161,15 @@ fn read_all(file: &dyn DiskFile, path: &Path) -> Result<Vec<u8>, OpenError> {
 
 fn read_identity(disk: &dyn Disk, directory: &Path) -> Result<StoreIdentity, OpenError> {
     let path = directory.join(IDENTITY);
-    let file = disk.open(&path).map_err(at("opening", &path))?;
+    let damage = |flaw| Damage { file: path.clone(), offset: 0, position: None, flaw };
+    let file = match disk.open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(damage(Flaw::Missing).into());
+        }
+        opened => opened.map_err(at("opening", &path))?,
+    };
     let bytes = read_all(&*file, &path)?;
-    identity::decode(&bytes)
-        .map_err(|flaw| Damage { file: path, offset: 0, position: None, flaw }.into())
+    identity::decode(&bytes).map_err(|flaw| damage(flaw).into())
 }
 
 /// Makes a new log. Its identity is written last: without it, the folder holds no log yet.
@@ -143,7 +180,7 @@ fn make(
     clock: &dyn Clock,
     random: &dyn Random,
 ) -> Result<StoreIdentity, OpenError> {
-    if names.iter().any(|name| file_number(name).is_some()) {
+    if names.iter().any(|name| segment_number(name).is_some()) {
         let (file, flaw) = (directory.join(IDENTITY), Flaw::Missing);
         return Err(Damage { file, offset: 0, position: None, flaw }.into());
     }
@@ -208,19 +245,31 @@ fn both_slots(bytes: &[u8]) -> bool {
     [halves.0, halves.1].iter().all(|half| half.iter().any(|byte| *byte != 0))
 }
 
-fn open_segments(
-    disk: &dyn Disk,
-    segments: &Segments,
+fn read_headers(
+    files: &OpenFiles,
     names: &[String],
     identity: StoreIdentity,
-) -> Result<Vec<Opened>, OpenError> {
-    let mut opened = Vec::new();
-    for (before, number) in (0_u32..).zip(names.iter().filter_map(|name| file_number(name))) {
+) -> Result<Vec<SegmentHeader>, OpenError> {
+    let mut headers = Vec::new();
+    for (before, number) in (0_u32..).zip(names.iter().filter_map(|name| segment_number(name))) {
         if number != before + 1 {
-            let (file, flaw) = (segments.path(before + 1), Flaw::Missing);
+            let (file, flaw) = (files.path(FileName::Segment(before + 1)), Flaw::Missing);
             return Err(Damage { file, offset: 0, position: None, flaw }.into());
         }
-        opened.push(open_segment(disk, &segments.path(number), number, identity)?);
+        let header = read_header(files, number, identity.id)?;
+        if header.epoch > identity.epoch {
+            let (file, flaw) = (files.path(FileName::Segment(number)), Flaw::Foreign);
+            return Err(Damage { file, offset: 0, position: None, flaw }.into());
+        }
+        headers.push(header);
     }
-    Ok(opened)
+    Ok(headers)
+}
+
+/// The number of the segment with that file name.
+fn segment_number(name: &str) -> Option<u32> {
+    match FileName::parse(name)? {
+        FileName::Segment(number) => Some(number),
+        FileName::Index(_) => None,
+    }
 }

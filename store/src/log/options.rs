@@ -22,6 +22,9 @@ pub struct LogOptions {
     pub queue_bytes_max: usize,
     /// How many bytes of the newest events are kept in memory for live subscriptions.
     pub tail_bytes_max: usize,
+    /// How many of the newest event ids are remembered at least, so that a repeated append is known by them. About three
+    /// bytes of memory each. (An append with exact expectations is known for ever, by what stands in their place.)
+    pub remembered_ids: usize,
     /// What a test breaks to see that it is noticed.
     #[cfg(test)]
     pub(crate) sabotage: Sabotage,
@@ -34,6 +37,7 @@ impl Default for LogOptions {
             queue_appends_max: 65_536,
             queue_bytes_max: 64 << 20,
             tail_bytes_max: 64 << 20,
+            remembered_ids: 4 << 20,
             #[cfg(test)]
             sabotage: Sabotage::default(),
         }

@@ -1,7 +1,7 @@
 //! The background thread that fills the next segment file with zeros, so that the writer overwrites
 //! blocks that the file system has already given: a full disk shows itself here, between segments,
-//! and a sync there writes no metadata. It also cuts sealed segments to their size and writes
-//! checkpoints.
+//! and a sync there writes no metadata. It also cuts sealed segments to their size, writes their index files,
+//! and writes checkpoints.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,8 +11,9 @@ use std::sync::Arc;
 use annals_core::disk::{Disk, DiskFile};
 use parking_lot::{Condvar, Mutex};
 
-use super::checkpoints::Checkpoints;
 use super::format::checkpoint::Checkpoint;
+use super::shared::Shared;
+use super::writer::PoisonOnPanic;
 
 /// The name that the next segment has until it is one.
 pub(crate) const SPARE: &str = "spare.segment";
@@ -24,6 +25,8 @@ pub(crate) enum Job {
     Fill(u64),
     /// Cut a sealed segment to that many bytes.
     Trim(Arc<dyn DiskFile>, u64),
+    /// Write the index files of sealed segments.
+    Index,
     /// Write a checkpoint.
     Checkpoint(Checkpoint),
 }
@@ -60,7 +63,8 @@ impl Preparer {
         let mut state = self.state.lock();
         if matches!(state.spare, Spare::None | Spare::Failed(_)) {
             state.spare = Spare::Asked;
-            state.jobs.push_back(Job::Fill(bytes));
+            // Before the others: the writer may soon wait for it.
+            state.jobs.push_front(Job::Fill(bytes));
             self.changed.notify_all();
         }
     }
@@ -118,13 +122,14 @@ impl Preparer {
     }
 
     /// The thread.
-    pub(crate) fn run(&self, disk: &dyn Disk, directory: &Path, checkpoints: &Checkpoints) {
+    pub(crate) fn run(&self, shared: &Shared) {
+        let guard = PoisonOnPanic::guarding(shared);
         loop {
             let mut state = self.state.lock();
             let stopped = state.stopped;
             let Some(job) = state.jobs.pop_front() else {
                 if stopped {
-                    return;
+                    return guard.finished();
                 }
                 self.changed.wait(&mut state);
                 continue;
@@ -133,7 +138,7 @@ impl Preparer {
             match job {
                 Job::Fill(_) if stopped => {}
                 Job::Fill(bytes) => {
-                    let spare = match fill(disk, &directory.join(SPARE), bytes) {
+                    let spare = match fill(&*shared.disk, &shared.directory.join(SPARE), bytes) {
                         Ok(file) => Spare::Ready(file),
                         Err(error) => Spare::Failed(error),
                     };
@@ -145,7 +150,8 @@ impl Preparer {
                         tracing::warn!(%error, "a sealed segment could not be cut to its size");
                     }
                 }
-                Job::Checkpoint(checkpoint) => checkpoints.write(checkpoint),
+                Job::Index => shared.index.write_files(),
+                Job::Checkpoint(checkpoint) => shared.checkpoints.write(checkpoint),
             }
         }
     }

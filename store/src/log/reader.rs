@@ -1,6 +1,7 @@
 //! Reads: the whole log or one stream, in either direction, up to an end that is fixed when the
 //! read begins. Each call gives one batch; it blocks, so callers run it on a blocking thread.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use annals_core::{
@@ -11,9 +12,8 @@ use bytes::Bytes;
 
 use super::address::Address;
 use super::error::{Damage, Flaw, ScanError};
-use super::format::HEADER_BYTES;
 use super::format::frame::{EventFrame, Frame};
-use super::index::Landmark;
+use super::index::{FIRST_OFFSET, Index, Part, StreamRun};
 use super::names::Names;
 use super::scan::{Found, FrameScan};
 use super::shared::{Durable, Shared};
@@ -26,10 +26,8 @@ const BATCH_BYTES: u64 = 1 << 20;
 /// for that.
 const SPAN_BYTES: u32 = 256 << 10;
 const GAP_BYTES: u32 = 4 << 10;
-
-/// Where the frames of a segment begin.
-#[allow(clippy::cast_possible_truncation, reason = "it is 4096")]
-const FIRST_OFFSET: u32 = HEADER_BYTES as u32;
+/// Events of a stretch of a read backwards.
+const STRETCH_EVENTS: u64 = 128;
 
 /// Builds an event from its frame, which begins at `start` of `block`. Nothing where a name is no
 /// name.
@@ -77,8 +75,9 @@ impl Wanted {
     }
 
     pub(crate) fn matches(&self, event: &RecordedEvent) -> bool {
-        self.admits(&event.stream, event.event_type.as_str())
-            && (self.filter.tags.is_empty() || self.filter.matches(event))
+        let event_type = event.event_type.as_str();
+        self.admits(&event.stream, event_type)
+            && self.filter.query.matches(event_type, &event.metadata)
     }
 }
 
@@ -87,6 +86,7 @@ pub(crate) struct Read {
     shared: Arc<Shared>,
     names: Names,
     wanted: Wanted,
+    direction: Direction,
     /// The end of the log for this read.
     end: Durable,
     left: u64,
@@ -96,10 +96,20 @@ pub(crate) struct Read {
 enum Place {
     /// The whole log, forwards from an address.
     Forwards { at: Address, scan: Option<FrameScan> },
-    /// The whole log, backwards: everything before an address.
-    Backwards { before: Address },
-    /// One stream: the packed addresses that are left, in the order of reading.
-    Stream { direction: Direction, from: usize, to: usize },
+    /// The whole log, backwards: everything before a position.
+    Backwards { before: u64 },
+    /// One stream: its revisions that are left.
+    Stream { runs: Vec<StreamRun>, left: Range<u64>, loaded: Option<Loaded> },
+    /// What the indexes say of a query: the positions that are left, and of one part the numbers of the matching events.
+    Query { left: Range<u64>, loaded: Option<Loaded> },
+}
+
+/// The numbers of some events of one part.
+struct Loaded {
+    part: Part,
+    /// The revision of the first number, where they are of a stream.
+    first_revision: u64,
+    numbers: Vec<u32>,
 }
 
 impl Read {
@@ -112,8 +122,9 @@ impl Read {
         let names = Names::new(Arc::clone(&shared.index));
         let wanted = Wanted::of(query);
         let left = query.limit.unwrap_or(u64::MAX);
-        let place = Place::Backwards { before: end.end };
-        let mut read = Read { shared, names, wanted, end, left, place };
+        let direction = query.direction;
+        let place = Place::Backwards { before: 0 };
+        let mut read = Read { shared, names, wanted, direction, end, left, place };
         read.place = read.find(query)?;
         Ok(read)
     }
@@ -127,6 +138,7 @@ impl Read {
             Place::Forwards { .. } => self.next_forwards()?,
             Place::Backwards { .. } => self.next_backwards()?,
             Place::Stream { .. } => self.next_of_stream()?,
+            Place::Query { .. } => self.next_of_query()?,
         };
         let Some(mut batch) = batch else { return Ok(None) };
         if let Ok(left) = usize::try_from(self.left)
@@ -147,83 +159,88 @@ impl Read {
 
     fn find(&mut self, query: &ReadQuery) -> Result<Place, ReadError> {
         let forwards = query.direction == Direction::Forwards;
-        // Forwards this is the first address to read, backwards the first one not to read.
-        let bound = match (query.start, forwards) {
-            (Start::Edge | Start::Revision(_), true) => self.locate(|_, _| false)?,
-            (Start::Edge | Start::Revision(_) | Start::End, _) => self.end.end,
-            (Start::Position(Position(start)), true) | (Start::After(Position(start)), false) => {
-                self.locate(|position, _| position < start)?
+        // Forwards this is the first position to read, backwards the first one not to read.
+        let end = self.end.events;
+        let bound =
+            match (query.start, forwards) {
+                (Start::Edge | Start::Revision(_), true) => 0,
+                (Start::Edge | Start::Revision(_) | Start::End, _) => end,
+                (Start::Position(Position(start)), true)
+                | (Start::After(Position(start)), false) => start.min(end),
+                (Start::Position(Position(start)), false)
+                | (Start::After(Position(start)), true) => start.saturating_add(1).min(end),
+                (Start::Time(start), true) => self.search(|time| time < start)?,
+                (Start::Time(start), false) => self.search(|time| time <= start)?,
+            };
+        let left = if forwards { bound..end } else { 0..bound };
+        match &query.source {
+            Source::Stream(stream) => self.find_in_stream(stream, query.start, left),
+            Source::All if !self.wanted.filter.query.is_all() => {
+                Ok(Place::Query { left, loaded: None })
             }
-            (Start::Position(Position(start)), false) | (Start::After(Position(start)), true) => {
-                self.locate(|position, _| position <= start)?
-            }
-            (Start::Time(start), true) => self.locate(|_, time| time < start)?,
-            (Start::Time(start), false) => self.locate(|_, time| time <= start)?,
-        };
-        let Source::Stream(stream) = &query.source else {
-            return Ok(if forwards {
-                Place::Forwards { at: bound, scan: None }
-            } else {
-                Place::Backwards { before: bound }
-            });
-        };
-        let index = self.shared.index.read();
-        let all = index.stream(stream, self.end.end);
-        let revision = match query.start {
-            Start::Revision(Revision(start)) => usize::try_from(start).unwrap_or(usize::MAX),
-            Start::Edge | Start::Position(_) | Start::After(_) | Start::Time(_) | Start::End => {
-                let count = all.partition_point(|address| *address < bound.pack());
-                if forwards { count } else { count.wrapping_sub(1) }
-            }
-        };
-        let (from, to) = if forwards {
-            (revision.min(all.len()), all.len())
-        } else {
-            (0, revision.wrapping_add(1).min(all.len()))
-        };
-        Ok(Place::Stream { direction: query.direction, from, to })
+            Source::All if forwards => Ok(Place::Forwards { at: self.address(bound)?, scan: None }),
+            Source::All => Ok(Place::Backwards { before: bound }),
+        }
     }
 
-    /// The address of the first event for which `before` does not hold; the end where it holds for
-    /// all.
-    fn locate(&self, before: impl Fn(u64, Timestamp) -> bool) -> Result<Address, ReadError> {
-        let held = |landmark: &Landmark| {
-            landmark.address < self.end.end && before(landmark.position, landmark.time)
-        };
-        let landmark = self.shared.index.read().landmark(held);
-        let Some(landmark) = landmark else {
-            let first = Address { segment: 1, offset: FIRST_OFFSET };
-            return Ok(first.min(self.end.end));
-        };
-        let mut at = landmark.address;
-        loop {
-            if at >= self.end.end {
-                return Ok(self.end.end);
-            }
-            let mut scan = self.scan(at, self.end.end)?;
-            while let Some(found) = scan.next()? {
-                if let Frame::Event(event) = &found.frame
-                    && !before(event.coordinates.position, event.coordinates.time)
-                {
-                    return Ok(Address { offset: found.offset, ..at });
+    fn find_in_stream(
+        &self,
+        stream: &StreamName,
+        start: Start,
+        positions: Range<u64>,
+    ) -> Result<Place, ReadError> {
+        let index = &self.shared.index;
+        let runs = index.runs(stream, self.end.events)?;
+        let count = runs.last().map_or(0, |last| last.run.first_revision + last.run.count);
+        let forwards = self.direction == Direction::Forwards;
+        let left = match (start, forwards) {
+            (Start::Revision(Revision(start)), true) => start.min(count)..count,
+            (Start::Revision(Revision(start)), false) => 0..start.saturating_add(1).min(count),
+            (Start::Edge | Start::End, _) => 0..count,
+            (Start::Position(_) | Start::After(_) | Start::Time(_), _) => {
+                let bound = if forwards { positions.start } else { positions.end };
+                let mut before = 0;
+                for StreamRun { part, run } in &runs {
+                    if part.first_position() < bound {
+                        before =
+                            run.first_revision + index.run_before(part, stream, *run, bound)?;
+                    }
                 }
+                if forwards { before..count } else { 0..before }
             }
-            at = Address { segment: at.segment + 1, offset: FIRST_OFFSET };
+        };
+        Ok(Place::Stream { runs, left, loaded: None })
+    }
+
+    /// Where the event of a position stands; the end of the log for the position behind the last one.
+    fn address(&self, position: u64) -> Result<Address, ScanError> {
+        if position >= self.end.events {
+            Ok(self.end.end)
+        } else {
+            self.shared.index.address(position)
         }
+    }
+
+    /// The position of the first event for whose time `before` does not hold; the end where it holds for all.
+    fn search(&self, before: impl Fn(Timestamp) -> bool) -> Result<u64, ScanError> {
+        let (mut low, mut high) = (0, self.end.events);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let address = self.shared.index.address(middle)?;
+            let (_, event) = self.shared.segments.frame_at(address)?;
+            if before(event.coordinates.time) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
     }
 
     /// A scan from `at` to the end of its segment, or to `before`.
     fn scan(&self, at: Address, before: Address) -> Result<FrameScan, ScanError> {
-        let segment = self.shared.segments.get(at.segment);
-        let end = if at.segment == before.segment { before.offset } else { segment.end() };
-        let file = self
-            .shared
-            .segments
-            .file(&segment)
-            .map_err(|source| ScanError::Disk { path: segment.path.clone(), source })?;
-        let believe = self.shared.segments.believe_checksums;
-        let range = (at.offset, end);
-        Ok(FrameScan::new(file, segment.path.clone(), segment.frames, believe, range))
+        let end = (at.segment == before.segment).then_some(before.offset);
+        self.shared.segments.scan(at, end)
     }
 
     fn next_forwards(&mut self) -> Result<Option<Batch>, ReadError> {
@@ -253,59 +270,121 @@ impl Read {
     }
 
     fn next_backwards(&mut self) -> Result<Option<Batch>, ReadError> {
+        let Place::Backwards { before } = self.place else { return Ok(None) };
+        let parts = self.shared.index.parts();
         let mut events = Vec::new();
-        let mut through = None;
-        let mut bytes = 0;
+        let (mut at, mut bytes) = (before, 0);
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(BATCH_EVENTS);
-        while events.len() < wanted && bytes < BATCH_BYTES {
-            let Place::Backwards { before } = self.place else { break };
-            let found = self.shared.index.read().landmark(|landmark| landmark.address < before);
-            let Some(landmark) = found else { break };
+        while at > 0 && events.len() < wanted && bytes < BATCH_BYTES {
+            // A stretch of one segment, read forwards.
+            let first = Index::part_of(&parts, at - 1).first_position();
+            let from = first.max(at.saturating_sub(STRETCH_EVENTS));
+            let (start, end) = (self.address(from)?, self.address(at)?);
             let mut part = Gathered::default();
-            let mut scan = self.scan(landmark.address, before)?;
+            let mut scan = self.scan(start, end)?;
             while let Some(found) = scan.next()? {
                 part.look(&self.wanted, &mut self.names, &scan, &found)?;
             }
             bytes += part.bytes;
             events.extend(part.batch().events.into_iter().rev());
-            through = Some(Position(landmark.position));
-            self.place = Place::Backwards { before: landmark.address };
+            at = from;
         }
-        Ok(through.map(|_| Batch { events, through, caught_up: false }))
+        self.place = Place::Backwards { before: at };
+        let through = Some(Position(at));
+        Ok((at < before).then_some(Batch { events, through, caught_up: false }))
     }
 
     fn next_of_stream(&mut self) -> Result<Option<Batch>, ReadError> {
-        let Place::Stream { direction, from, to } = self.place else { return Ok(None) };
+        let Place::Stream { runs, left, loaded } = &mut self.place else { return Ok(None) };
         let Some(stream) = self.wanted.stream.clone() else { return Ok(None) };
-        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
-        let count = (to - from).min(BATCH_EVENTS).min(left);
-        if count == 0 {
-            return Ok(None);
-        }
-        let (first, rest) = match direction {
-            Direction::Forwards => (from, (from + count, to)),
-            Direction::Backwards => (to - count, (from, to - count)),
+        let forwards = self.direction == Direction::Forwards;
+        let Some(next) = next_of(left, forwards) else { return Ok(None) };
+        let place = runs.partition_point(|run| run.run.first_revision <= next);
+        let StreamRun { part, run } = &runs[place - 1];
+        // As many of this part as make a batch.
+        let most = self.left.min(BATCH_EVENTS as u64);
+        let of_part = run.first_revision..run.first_revision + run.count;
+        let revisions = stretch(left, &of_part, most, forwards);
+        let numbers = match loaded {
+            Some(loaded) if loaded.first_revision == run.first_revision => loaded.cut(&revisions),
+            _ => {
+                // Of a part in a file all numbers are read at once, of one in memory those that are asked for.
+                let whole = matches!(part, Part::File(_));
+                let first_revision = if whole { run.first_revision } else { revisions.start };
+                let upto = if whole { of_part.end } else { revisions.end };
+                let places = first_revision - run.first_revision..upto - run.first_revision;
+                let numbers = self.shared.index.stream_numbers(part, &stream, places)?;
+                let found = Loaded { part: part.clone(), first_revision, numbers };
+                let cut = found.cut(&revisions);
+                *loaded = whole.then_some(found);
+                cut
+            }
         };
-        let index = self.shared.index.read();
-        let all = index.stream(&stream, self.end.end);
-        let addresses: Vec<_> =
-            all[first..first + count].iter().map(|packed| Address::unpack(*packed)).collect();
-        drop(index);
+        let addresses = self.shared.index.addresses(part, &numbers)?;
+        if forwards {
+            left.start = revisions.end;
+        } else {
+            left.end = revisions.start;
+        }
+        self.gather(&addresses).map(Some)
+    }
+
+    fn next_of_query(&mut self) -> Result<Option<Batch>, ReadError> {
+        let Place::Query { left, loaded } = &mut self.place else { return Ok(None) };
+        let forwards = self.direction == Direction::Forwards;
+        let Some(next) = next_of(left, forwards) else { return Ok(None) };
+        let index = &self.shared.index;
+        let part = match loaded {
+            Some(loaded) => loaded.part.clone(),
+            None => Index::part_of(&index.parts(), next).clone(),
+        };
+        let first = part.first_position();
+        if loaded.is_none() {
+            let numbers = index.matching(&part, &self.wanted.filter.query, left.clone())?;
+            *loaded = Some(Loaded { part: part.clone(), first_revision: 0, numbers });
+        }
+        let numbers = &mut loaded.as_mut().expect("it was just loaded").numbers;
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(BATCH_EVENTS);
+        let rest = numbers.len().saturating_sub(most);
+        let of_batch: Vec<u32> = if forwards {
+            numbers.drain(..numbers.len().min(most)).collect()
+        } else {
+            numbers.drain(rest..).collect()
+        };
+        // Everything of the part is looked at when its last match is.
+        let done = numbers.is_empty();
+        let end = (first + u64::from(part.events())).min(left.end);
+        if forwards {
+            let last = of_batch.last().map_or(left.start, |last| first + u64::from(*last) + 1);
+            left.start = if done { end } else { last };
+        } else {
+            let lowest = of_batch.first().map_or(left.end, |lowest| first + u64::from(*lowest));
+            left.end = if done { first.max(left.start) } else { lowest };
+        }
+        let through = if forwards { left.start.checked_sub(1) } else { Some(left.end) };
+        if done {
+            *loaded = None;
+        }
+        let addresses = index.addresses(&part, &of_batch)?;
+        let batch = self.gather(&addresses)?;
+        Ok(Some(Batch { through: through.map(Position), ..batch }))
+    }
+
+    /// The events at these addresses of one segment, in the direction of the read.
+    fn gather(&mut self, mut addresses: &[Address]) -> Result<Batch, ReadError> {
         let mut gathered = Gathered::default();
-        let mut addresses = &addresses[..];
         while !addresses.is_empty() {
             let (close, rest) = addresses.split_at(span_of(addresses));
             self.gather_span(close, &mut gathered)?;
             addresses = rest;
         }
-        self.place = Place::Stream { direction, from: rest.0, to: rest.1 };
-        let first_position = gathered.first;
+        let first = gathered.first;
         let mut batch = gathered.batch();
-        if direction == Direction::Backwards {
+        if self.direction == Direction::Backwards {
             batch.events.reverse();
-            batch.through = first_position;
+            batch.through = first;
         }
-        Ok(Some(batch))
+        Ok(batch)
     }
 
     /// Gathers the events at these addresses, which lie close together.
@@ -332,6 +411,25 @@ impl Read {
         }
         Ok(())
     }
+}
+
+impl Loaded {
+    fn cut(&self, revisions: &Range<u64>) -> Vec<u32> {
+        let place =
+            |revision: u64| usize::try_from(revision - self.first_revision).unwrap_or(usize::MAX);
+        self.numbers.get(place(revisions.start)..place(revisions.end)).unwrap_or_default().to_vec()
+    }
+}
+
+/// The next of what is left.
+fn next_of(left: &Range<u64>, forwards: bool) -> Option<u64> {
+    (!left.is_empty()).then(|| if forwards { left.start } else { left.end - 1 })
+}
+
+/// At most `most` of what is left within `bounds`, at the end that is read next.
+fn stretch(left: &Range<u64>, bounds: &Range<u64>, most: u64, forwards: bool) -> Range<u64> {
+    let (start, end) = (left.start.max(bounds.start), left.end.min(bounds.end));
+    if forwards { start..end.min(start + most) } else { start.max(end.saturating_sub(most))..end }
 }
 
 /// How many of the addresses, from the first on, are best read at once.
@@ -390,14 +488,14 @@ impl Gathered {
         let name = |range: &std::ops::Range<usize>| &block[start + range.start..start + range.end];
         let stream = names.stream(name(&event.stream)).ok_or(Flaw::Fields)?;
         let event_type = std::str::from_utf8(name(&event.event_type)).map_err(|_| Flaw::Fields)?;
-        if !wanted.admits(stream, event_type) {
+        if !wanted.admits(stream, event_type)
+            || !wanted.filter.query.matches(event_type, name(&event.metadata))
+        {
             return Ok(());
         }
         let event = build(block, start, event, names).ok_or(Flaw::Fields)?;
-        if wanted.filter.tags.is_empty() || wanted.filter.matches(&event) {
-            self.matched_bytes += (event.metadata.len() + event.data.len()) as u64;
-            self.events.push(event);
-        }
+        self.matched_bytes += (event.metadata.len() + event.data.len()) as u64;
+        self.events.push(event);
         Ok(())
     }
 

@@ -1,23 +1,26 @@
-//! Opens the files of a log: reads every frame, builds the index, and tells a torn tail from
-//! damage. A bad record is a torn tail only where nothing says that it was durable; then it is cut
+//! Opens the files of a log: reads every frame of the last segment, and of those that have no good
+//! index file, builds their index, and tells a torn tail from damage. A bad record is a torn tail only where nothing says that it was durable; then it is cut
 //! off. Everything else is damage, and nothing is changed.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use annals_core::disk::{Disk, DiskFile};
-use annals_core::{EventId, EventType, Revision, StreamName, Timestamp};
-use parking_lot::RwLock;
+use annals_core::disk::DiskFile;
+use annals_core::{EventId, EventType, Metadata, Revision, StreamName, Timestamp};
+use bytes::Bytes;
+use uuid::Uuid;
 
 use super::address::Address;
 use super::error::{Damage, Flaw, OpenError, ScanError, at};
 use super::format::checkpoint::Checkpoint;
 use super::format::frame::{self, CommitFrame, Frame, FrameIdentity};
 use super::format::header::SegmentHeader;
+use super::format::index::IndexHeader;
 use super::format::{Chain, HEADER_BYTES};
-use super::index::{Index, Landmark};
+use super::index::{Entry, FIRST_OFFSET, Index, SharedPart};
 use super::names::Names;
+use super::open_files::{FileName, OpenFiles};
 use super::options::Sabotage;
 use super::scan::{BLOCK_BYTES_MAX, Found, FrameScan};
 use super::segments::Segments;
@@ -42,18 +45,18 @@ struct Uncommitted {
     stream: StreamName,
     event_type: EventType,
     id: EventId,
-    revision: u64,
-    landmark: Landmark,
-}
-
-/// A segment's header and file.
-pub(crate) struct Opened {
-    pub(crate) header: SegmentHeader,
-    pub(crate) file: Arc<dyn DiskFile>,
+    revision: Revision,
+    offset: u32,
+    time: Timestamp,
+    /// The frame's metadata, for its tags.
+    metadata: Bytes,
 }
 
 struct Recovery<'a> {
-    index: &'a RwLock<Index>,
+    files: &'a OpenFiles,
+    index: &'a Index,
+    /// The index of the segment that is read.
+    part: Option<SharedPart>,
     names: Names,
     checkpoint: Option<Checkpoint>,
     sabotage: Sabotage,
@@ -62,52 +65,109 @@ struct Recovery<'a> {
     batch_chain: Option<Chain>,
     /// A whole batch contradicts the index: no tear does that.
     contradiction: bool,
+    /// The segment is read on its own: what stood before it is as its header says.
+    alone: bool,
     found: Recovered,
+}
+
+/// A segment that was read on its own.
+pub(crate) struct Alone {
+    /// Its index.
+    pub(crate) part: SharedPart,
+    /// What follows on them in the last segment, where it is not blank: a torn tail, or damage.
+    pub(crate) tail: Option<Damage>,
+    pub(crate) chain: [u8; 32],
+}
+
+/// Reads a segment on its own and changes nothing.
+///
+/// # Errors
+/// [`OpenError`]: damage, but for what may be a torn tail.
+pub(crate) fn read_alone(
+    files: &Arc<OpenFiles>,
+    this: &SegmentHeader,
+    next: Option<&SegmentHeader>,
+) -> Result<Alone, OpenError> {
+    let segments = Arc::new(Segments::new(Arc::clone(files), false));
+    let index = Arc::new(Index::new(this.store, Arc::clone(files), Arc::clone(&segments)));
+    let path = segments.path(this.segment);
+    let mut recovery = Recovery::new(files, &index, None, Sabotage::default());
+    recovery.alone = true;
+    recovery.found.events = this.first_position;
+    recovery.found.batches = this.first_batch;
+    recovery.found.time = Timestamp(this.time);
+    recovery.found.chain = this.chain;
+    recovery.begin(this, &path)?;
+    recovery.index_anew(this);
+    let mut tail = None;
+    if let Some(next) = next {
+        recovery.sealed(this, &path, next.previous_end)?;
+        recovery.begin(next, &segments.path(next.segment))?;
+    } else {
+        tail = recovery.tail(this, &path)?;
+    }
+    let part = recovery.part.take().expect("it was just begun");
+    Ok(Alone { part, tail, chain: recovery.found.chain })
 }
 
 /// Reads the segments, in order, into the index.
 pub(crate) fn recover(
     segments: &Segments,
-    opened: &[Opened],
-    index: &Arc<RwLock<Index>>,
+    files: &OpenFiles,
+    headers: &[SegmentHeader],
+    index: &Arc<Index>,
     checkpoint: Option<Checkpoint>,
     sabotage: Sabotage,
 ) -> Result<Recovered, OpenError> {
-    let mut recovery = Recovery {
-        index,
-        names: Names::new(Arc::clone(index)),
-        checkpoint,
-        sabotage,
-        batch: Vec::new(),
-        batch_chain: None,
-        contradiction: false,
-        found: Recovered {
-            end: Address { segment: 0, offset: 0 },
-            room_end: 0,
-            file: None,
-            frames: FrameIdentity { segment: 0, epoch: 0, salt: 0 },
-            events: 0,
-            batches: 0,
-            time: Timestamp(i64::MIN),
-            chain: [0; 32],
-        },
-    };
-    if let Some(last) = opened.last() {
-        index.write().reserve(last.header.first_position);
-    }
-    for (number, this) in opened.iter().enumerate() {
-        let path = segments.path(this.header.segment);
-        recovery.begin(&this.header, &path)?;
-        match opened.get(number + 1) {
-            Some(next) => recovery.sealed(this, &path, next.header.previous_end)?,
-            None => recovery.active(this, &path)?,
+    let mut recovery = Recovery::new(files, index, checkpoint, sabotage);
+    for (number, this) in headers.iter().enumerate() {
+        let path = segments.path(this.segment);
+        recovery.begin(this, &path)?;
+        let Some(next) = headers.get(number + 1) else {
+            recovery.index_anew(this);
+            recovery.active(this, &path)?;
+            break;
+        };
+        if !recovery.skip(this, next)? {
+            recovery.index_anew(this);
+            recovery.sealed(this, &path, next.previous_end)?;
         }
     }
     recovery.reached(&segments.path(recovery.found.end.segment.max(1)))?;
     Ok(recovery.found)
 }
 
-impl Recovery<'_> {
+impl<'a> Recovery<'a> {
+    fn new(
+        files: &'a OpenFiles,
+        index: &'a Arc<Index>,
+        checkpoint: Option<Checkpoint>,
+        sabotage: Sabotage,
+    ) -> Recovery<'a> {
+        Recovery {
+            files,
+            index,
+            part: None,
+            names: Names::new(Arc::clone(index)),
+            checkpoint,
+            sabotage,
+            batch: Vec::new(),
+            batch_chain: None,
+            contradiction: false,
+            alone: false,
+            found: Recovered {
+                end: Address { segment: 0, offset: 0 },
+                room_end: 0,
+                file: None,
+                frames: FrameIdentity { segment: 0, epoch: 0, salt: 0 },
+                events: 0,
+                batches: 0,
+                time: Timestamp(i64::MIN),
+                chain: [0; 32],
+            },
+        }
+    }
+
     /// A segment must continue where the one before it ended.
     fn begin(&mut self, header: &SegmentHeader, path: &Path) -> Result<(), Damage> {
         let found = &mut self.found;
@@ -117,17 +177,46 @@ impl Recovery<'_> {
             Flaw::Chain
         } else {
             found.frames = header.frames();
-            let offset = u32::try_from(HEADER_BYTES).expect("4096");
-            found.end = Address { segment: header.segment, offset };
+            found.end = Address { segment: header.segment, offset: FIRST_OFFSET };
             return Ok(());
         };
         Err(Damage { file: path.to_owned(), offset: 0, position: Some(found.events), flaw })
     }
 
-    fn sealed(&mut self, this: &Opened, path: &Path, end: u32) -> Result<(), OpenError> {
-        let mut scan = self.scan(this, path, end);
+    /// Goes over a sealed segment without reading it, if its index file agrees with the headers of both segments.
+    fn skip(&mut self, this: &SegmentHeader, next: &SegmentHeader) -> Result<bool, ScanError> {
+        let events = next.first_position.checked_sub(this.first_position);
+        let Some(events) = events.and_then(|events| u32::try_from(events).ok()) else {
+            return Ok(false);
+        };
+        let wanted = IndexHeader::new(
+            this.store,
+            (this.segment, this.salt, next.previous_end),
+            (this.first_position, events, 0),
+            next.chain,
+        );
+        if !self.index.take_file(&wanted)? {
+            return Ok(false);
+        }
+        let found = &mut self.found;
+        found.end.offset = next.previous_end;
+        found.events = next.first_position;
+        found.batches = next.first_batch;
+        found.time = Timestamp(next.time);
+        found.chain = next.chain;
+        Ok(true)
+    }
+
+    fn index_anew(&mut self, header: &SegmentHeader) {
+        self.part = Some(self.index.begin(header.segment, header.first_position));
+    }
+
+    fn sealed(&mut self, this: &SegmentHeader, path: &Path, end: u32) -> Result<(), OpenError> {
+        let file = self.file(this, path)?;
+        let mut scan = self.scan(this, file, path, end);
         while let Some(found) = scan.next().map_err(|error| self.placed(error))? {
-            self.take(&scan, &found).map_err(|flaw| self.damage(&scan, &found, flaw))?;
+            self.take(&scan, &found)
+                .map_err(|flaw| flaw.into_error(|flaw| self.damage(&scan, &found, flaw)))?;
         }
         if scan.offset() == end && self.batch.is_empty() {
             return Ok(());
@@ -136,41 +225,24 @@ impl Recovery<'_> {
         Err(Damage { position: Some(self.found.events), ..damage }.into())
     }
 
-    fn active(&mut self, this: &Opened, path: &Path) -> Result<(), OpenError> {
+    fn active(&mut self, this: &SegmentHeader, path: &Path) -> Result<(), OpenError> {
+        let file = self.file(this, path)?;
         // Only what the device holds counts: a process may have ended before its sync, or after a
         // failed one.
         if !self.sabotage.skip_sync_at_open {
-            this.file.sync_data().map_err(at("syncing", path))?;
+            file.sync_data().map_err(at("syncing", path))?;
         }
         if !self.sabotage.trust_cache_at_open {
-            this.file.forget_cache().map_err(at("reading", path))?;
+            file.forget_cache().map_err(at("reading", path))?;
         }
-        let length = this.file.length().map_err(at("reading", path))?;
-        let end = u32::try_from(length).unwrap_or(u32::MAX);
-        let mut scan = self.scan(this, path, end);
-        let bad = loop {
-            match scan.next() {
-                Ok(Some(found)) => {
-                    if let Err(flaw) = self.take(&scan, &found) {
-                        break Some(self.damage(&scan, &found, flaw));
-                    }
-                }
-                Ok(None) => break None,
-                Err(error @ ScanError::Disk { .. }) => return Err(error.into()),
-                Err(ScanError::Damage(damage)) => break Some(damage),
-            }
-        };
+        let torn = self.tail(this, path)?;
         let cut = self.found.end;
-        let torn = match bad {
-            None if self.batch.is_empty() && blank(&*this.file, path, cut.offset, end)? => None,
-            None => Some(scan.damage(Flaw::Missing)),
-            Some(damage) => Some(damage),
-        };
-        let whole = u64::from(end) == this.header.segment_bytes;
+        let length = file.length().map_err(at("reading", path))?;
+        let end = u32::try_from(length).unwrap_or(u32::MAX);
         if let Some(damage) = torn {
-            self.cut(this, path, Damage { position: Some(self.found.events), ..damage }, end)?;
-        } else if whole {
-            self.found.file = Some(Arc::clone(&this.file));
+            self.cut(this, &*file, path, damage, end)?;
+        } else if length == this.segment_bytes {
+            self.found.file = Some(file);
             self.found.room_end = end;
             return Ok(());
         }
@@ -178,14 +250,47 @@ impl Recovery<'_> {
         Ok(())
     }
 
+    /// Reads the last segment up to the end of its whole batches; answers what is wrong behind them, if anything is.
+    fn tail(&mut self, this: &SegmentHeader, path: &Path) -> Result<Option<Damage>, OpenError> {
+        let file = self.file(this, path)?;
+        let length = file.length().map_err(at("reading", path))?;
+        let end = u32::try_from(length).unwrap_or(u32::MAX);
+        let mut scan = self.scan(this, Arc::clone(&file), path, end);
+        let bad = loop {
+            match scan.next() {
+                Ok(Some(found)) => match self.take(&scan, &found) {
+                    Ok(()) => {}
+                    Err(Refused::Flaw(flaw)) => break Some(self.damage(&scan, &found, flaw)),
+                    Err(Refused::Fault(error)) => return Err(error.into()),
+                },
+                Ok(None) => break None,
+                Err(error @ ScanError::Disk { .. }) => return Err(error.into()),
+                Err(ScanError::Damage(damage)) => break Some(damage),
+            }
+        };
+        let cut = self.found.end;
+        let torn = match bad {
+            None if self.batch.is_empty() && blank(&*file, path, cut.offset, end)? => None,
+            None => Some(scan.damage(Flaw::Missing)),
+            Some(damage) => Some(damage),
+        };
+        Ok(torn.map(|damage| Damage { position: Some(self.found.events), ..damage }))
+    }
+
     /// Cuts a torn tail off, if it is one.
-    fn cut(&mut self, this: &Opened, path: &Path, bad: Damage, end: u32) -> Result<(), OpenError> {
+    fn cut(
+        &mut self,
+        this: &SegmentHeader,
+        file: &dyn DiskFile,
+        path: &Path,
+        bad: Damage,
+        end: u32,
+    ) -> Result<(), OpenError> {
         let cut = self.found.end;
         if !self.sabotage.cut_damage_off {
             let known = self.checkpoint.is_some_and(|checkpoint| checkpoint.end > cut);
-            let rest = read(&*this.file, path, cut.offset, end)?;
-            if known || self.contradiction || frame::later_commit(&rest, cut, this.header.frames())
-            {
+            let rest = read(file, path, cut.offset, end)?;
+            if known || self.contradiction || frame::later_commit(&rest, cut, this.frames()) {
                 return Err(bad.into());
             }
         }
@@ -196,9 +301,8 @@ impl Recovery<'_> {
             "a torn tail is cut off: it was never acknowledged"
         );
         let cut = u64::from(cut.offset);
-        this.file
-            .set_length(cut)
-            .and_then(|()| this.file.sync_data())
+        file.set_length(cut)
+            .and_then(|()| file.sync_data())
             .map_err(at("cutting the torn tail off", path))
     }
 
@@ -215,10 +319,20 @@ impl Recovery<'_> {
         Err(Damage { file, offset, position, flaw: Flaw::Missing }.into())
     }
 
-    fn scan(&self, this: &Opened, path: &Path, end: u32) -> FrameScan {
-        let (file, believe) = (Arc::clone(&this.file), self.sabotage.skip_checksum);
+    fn file(&self, this: &SegmentHeader, path: &Path) -> Result<Arc<dyn DiskFile>, OpenError> {
+        self.files.get(FileName::Segment(this.segment)).map_err(at("opening", path))
+    }
+
+    fn scan(
+        &self,
+        this: &SegmentHeader,
+        file: Arc<dyn DiskFile>,
+        path: &Path,
+        end: u32,
+    ) -> FrameScan {
+        let believe = self.sabotage.skip_checksum;
         let range = (self.found.end.offset, end);
-        FrameScan::new(file, path.to_owned(), this.header.frames(), believe, range)
+        FrameScan::new(file, path.to_owned(), this.frames(), believe, range)
     }
 
     fn placed(&self, error: ScanError) -> ScanError {
@@ -240,22 +354,24 @@ impl Recovery<'_> {
     }
 
     /// Takes the next frame.
-    fn take(&mut self, scan: &FrameScan, found: &Found) -> Result<(), Flaw> {
-        let bytes = &scan.block()[found.start..found.start + found.length];
+    fn take(&mut self, scan: &FrameScan, found: &Found) -> Result<(), Refused> {
+        let bytes = scan.block().slice(found.start..found.start + found.length);
         match &found.frame {
-            Frame::Event(event) => self.take_event(bytes, found.offset, event),
+            Frame::Event(event) => {
+                self.take_event(&bytes, found.offset, event).map_err(Refused::Flaw)
+            }
             Frame::Commit(commit) => self.take_commit(scan, found, commit),
         }
     }
 
     fn take_event(
         &mut self,
-        bytes: &[u8],
+        bytes: &Bytes,
         offset: u32,
         event: &frame::EventFrame,
     ) -> Result<(), Flaw> {
         let coordinates = event.coordinates;
-        let last_time = self.batch.last().map_or(self.found.time, |last| last.landmark.time);
+        let last_time = self.batch.last().map_or(self.found.time, |last| last.time);
         if coordinates.position != self.found.events + self.batch.len() as u64
             || u64::from(coordinates.batch) != self.found.batches & u64::from(u32::MAX)
             || coordinates.time < last_time
@@ -264,16 +380,16 @@ impl Recovery<'_> {
         }
         let previous = &self.found.chain;
         self.batch_chain.get_or_insert_with(|| Chain::behind(previous)).add(bytes);
-        let address = Address { segment: self.found.end.segment, offset };
-        let (position, time) = (coordinates.position, coordinates.time);
         let stream = self.names.stream(&bytes[event.stream.clone()]).ok_or(Flaw::Fields)?.clone();
         let event_type = self.names.event_type(&bytes[event.event_type.clone()]);
         self.batch.push(Uncommitted {
             stream,
             event_type: event_type.ok_or(Flaw::Fields)?.clone(),
             id: event.id,
-            revision: coordinates.revision,
-            landmark: Landmark { address, position, time },
+            revision: Revision(coordinates.revision),
+            offset,
+            time: coordinates.time,
+            metadata: bytes.slice(event.metadata.clone()),
         });
         Ok(())
     }
@@ -283,18 +399,18 @@ impl Recovery<'_> {
         scan: &FrameScan,
         found: &Found,
         commit: &CommitFrame,
-    ) -> Result<(), Flaw> {
+    ) -> Result<(), Refused> {
         let batch_bytes = found.offset - self.found.end.offset;
         if u64::from(commit.batch) != self.found.batches & u64::from(u32::MAX)
             || commit.first_position != self.found.events
             || commit.count as usize != self.batch.len()
             || commit.batch_bytes != batch_bytes
         {
-            return Err(Flaw::Sequence);
+            return Err(Flaw::Sequence.into());
         }
         let chain = self.batch_chain.take().map(Chain::finish);
         if chain != Some(commit.chain) && !self.sabotage.skip_checksum {
-            return Err(Flaw::Chain);
+            return Err(Flaw::Chain.into());
         }
         let end = Address { offset: scan.offset(), ..self.found.end };
         let events = self.found.events + self.batch.len() as u64;
@@ -302,12 +418,12 @@ impl Recovery<'_> {
             && (known.events != events || known.chain != commit.chain)
             && !self.sabotage.skip_checksum
         {
-            return Err(Flaw::Chain);
+            return Err(Flaw::Chain.into());
         }
-        self.found.time = self.batch.last().map_or(self.found.time, |last| last.landmark.time);
-        if !self.index_batch() {
+        self.found.time = self.batch.last().map_or(self.found.time, |last| last.time);
+        if !self.index_batch()? {
             self.contradiction = true;
-            return Err(Flaw::Sequence);
+            return Err(Flaw::Sequence.into());
         }
         self.found.chain = commit.chain;
         self.found.end = end;
@@ -318,17 +434,58 @@ impl Recovery<'_> {
 
     /// Adds the batch to the index; false where a revision does not follow on its stream's last
     /// one.
-    fn index_batch(&mut self) -> bool {
-        let mut index = self.index.write();
+    fn index_batch(&mut self) -> Result<bool, ScanError> {
+        let hashes = self.index.hashes();
+        let part = self.part.as_ref().expect("a segment that is read has a part");
         for event in self.batch.drain(..) {
-            let next = index.head(&event.stream).map_or(0, |(Revision(last), _)| last + 1);
-            if event.revision != next {
-                return false;
+            let next = match self.index.head(&event.stream)? {
+                Some(Revision(last)) => last + 1,
+                None if self.alone => event.revision.0,
+                None => 0,
+            };
+            if event.revision.0 != next {
+                return Ok(false);
             }
-            index.add_type(&event.event_type);
-            index.add(&event.stream, [(event.id, event.landmark)]);
+            part.write().add(&Entry {
+                offset: event.offset,
+                id: event.id,
+                id_hash: hashes.id(event.id),
+                stream: &event.stream,
+                revision: event.revision,
+                event_type: &event.event_type,
+                tags: &Metadata::tags_of(&event.metadata),
+            });
         }
-        true
+        Ok(true)
+    }
+}
+
+/// Why a frame was not taken.
+enum Refused {
+    /// It is not what must stand there.
+    Flaw(Flaw),
+    /// Whether it is could not be read.
+    Fault(ScanError),
+}
+
+impl Refused {
+    fn into_error(self, place: impl FnOnce(Flaw) -> Damage) -> OpenError {
+        match self {
+            Refused::Flaw(flaw) => place(flaw).into(),
+            Refused::Fault(error) => error.into(),
+        }
+    }
+}
+
+impl From<Flaw> for Refused {
+    fn from(flaw: Flaw) -> Refused {
+        Refused::Flaw(flaw)
+    }
+}
+
+impl From<ScanError> for Refused {
+    fn from(error: ScanError) -> Refused {
+        Refused::Fault(error)
     }
 }
 
@@ -356,13 +513,14 @@ fn read(file: &dyn DiskFile, path: &Path, from: u32, end: u32) -> Result<Vec<u8>
 }
 
 /// Reads the header of a segment file.
-pub(crate) fn open_segment(
-    disk: &dyn Disk,
-    path: &Path,
+pub(crate) fn read_header(
+    files: &OpenFiles,
     number: u32,
-    identity: annals_core::StoreIdentity,
-) -> Result<Opened, OpenError> {
-    let file = disk.open(path).map_err(at("opening", path))?;
+    store: Uuid,
+) -> Result<SegmentHeader, OpenError> {
+    let name = FileName::Segment(number);
+    let path = &files.path(name);
+    let file = files.get(name).map_err(at("opening", path))?;
     let mut page = vec![0; HEADER_BYTES];
     let read: Result<usize, io::Error> = file.read_at(&mut page, 0);
     let damage = |flaw| Damage { file: path.to_owned(), offset: 0, position: None, flaw };
@@ -370,11 +528,11 @@ pub(crate) fn open_segment(
         return Err(damage(Flaw::Missing).into());
     }
     let header = SegmentHeader::decode(&page).map_err(damage)?;
-    if header.store != identity.id || header.epoch > identity.epoch {
+    if header.store != store {
         return Err(damage(Flaw::Foreign).into());
     }
     if header.segment != number {
         return Err(damage(Flaw::Misplaced).into());
     }
-    Ok(Opened { header, file })
+    Ok(header)
 }

@@ -1,22 +1,20 @@
-//! The segment files of a log and the few of them that are open. Frames are only ever read up to a
-//! segment's end.
+//! The segment files of a log. Frames are only ever read up to a segment's end.
 
-use std::collections::VecDeque;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use annals_core::disk::{Disk, DiskFile};
-use parking_lot::{Mutex, RwLock};
+use annals_core::disk::DiskFile;
+use parking_lot::RwLock;
 
 use super::address::Address;
 use super::error::{Damage, Flaw, ScanError};
 use super::format::frame::{self, Extent, Frame, FrameIdentity};
 use super::format::header::SegmentHeader;
+use super::open_files::{FileName, OpenFiles};
+use super::scan::FrameScan;
 
-/// How many segment files are open for reading at most.
-const OPEN_FILES_MAX: usize = 128;
 /// What is read first of a frame of unknown length.
 const FRAME_GUESS_BYTES: usize = 1024;
 
@@ -27,6 +25,8 @@ pub(crate) struct Segment {
     pub(crate) path: PathBuf,
     /// Where its frames end, once it is sealed.
     end: AtomicU32,
+    /// The hash chain before it.
+    pub(crate) chain: [u8; 32],
 }
 
 impl Segment {
@@ -38,43 +38,23 @@ impl Segment {
 
 /// All segments, from number 1 without a gap.
 pub(crate) struct Segments {
-    disk: Arc<dyn Disk>,
-    directory: PathBuf,
+    files: Arc<OpenFiles>,
     list: RwLock<Vec<Arc<Segment>>>,
-    open: Mutex<VecDeque<(u32, Arc<dyn DiskFile>)>>,
     /// A sabotage of the tests.
     pub(crate) believe_checksums: bool,
 }
 
-/// The file name of a segment.
-pub(crate) fn file_name(number: u32) -> String {
-    format!("{number:08}.segment")
-}
-
-/// The number of the segment with that file name.
-pub(crate) fn file_number(name: &str) -> Option<u32> {
-    let digits = name.strip_suffix(".segment")?;
-    let number = digits.parse().ok()?;
-    (file_name(number) == name).then_some(number)
-}
-
 impl Segments {
-    pub(crate) fn new(disk: Arc<dyn Disk>, directory: &Path, believe: bool) -> Segments {
-        Segments {
-            disk,
-            directory: directory.to_owned(),
-            list: RwLock::default(),
-            open: Mutex::default(),
-            believe_checksums: believe,
-        }
+    pub(crate) fn new(files: Arc<OpenFiles>, believe_checksums: bool) -> Segments {
+        Segments { files, list: RwLock::default(), believe_checksums }
     }
 
     pub(crate) fn path(&self, number: u32) -> PathBuf {
-        self.directory.join(file_name(number))
+        self.files.path(FileName::Segment(number))
     }
 
     /// Adds the next segment; the one before it is sealed at the header's `previous_end`.
-    pub(crate) fn push(&self, header: &SegmentHeader, file: Arc<dyn DiskFile>) -> Arc<Segment> {
+    pub(crate) fn push(&self, header: &SegmentHeader) {
         let mut list = self.list.write();
         assert_eq!(list.len() + 1, header.segment as usize, "segments follow on each other");
         if let Some(last) = list.last() {
@@ -85,11 +65,9 @@ impl Segments {
             frames: header.frames(),
             path: self.path(header.segment),
             end: AtomicU32::new(u32::MAX),
+            chain: header.chain,
         });
-        list.push(Arc::clone(&segment));
-        drop(list);
-        self.keep(header.segment, file);
-        segment
+        list.push(segment);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -107,29 +85,19 @@ impl Segments {
         Arc::clone(&self.list.read()[number as usize - 1])
     }
 
-    /// The segment's file, opened where it is not open.
+    /// The segment's file.
     pub(crate) fn file(&self, segment: &Segment) -> io::Result<Arc<dyn DiskFile>> {
-        let open = self.open.lock();
-        if let Some((_, file)) = open.iter().rev().find(|(number, _)| *number == segment.number) {
-            return Ok(Arc::clone(file));
-        }
-        drop(open);
-        let file = self.disk.open(&segment.path)?;
-        self.keep(segment.number, Arc::clone(&file));
-        Ok(file)
+        self.files.get(FileName::Segment(segment.number))
     }
 
-    fn keep(&self, number: u32, file: Arc<dyn DiskFile>) {
-        let mut open = self.open.lock();
-        if open.len() >= OPEN_FILES_MAX {
-            open.pop_front();
-        }
-        open.push_back((number, file));
-    }
-
-    /// Lets go of all files.
-    pub(crate) fn close(&self) {
-        self.open.lock().clear();
+    /// A walk over a segment's frames from an offset on, up to where its frames end or to `end`.
+    pub(crate) fn scan(&self, from: Address, end: Option<u32>) -> Result<FrameScan, ScanError> {
+        let segment = self.get(from.segment);
+        let fault = |source| ScanError::Disk { path: segment.path.clone(), source };
+        let file = self.file(&segment).map_err(fault)?;
+        let range = (from.offset, end.unwrap_or_else(|| segment.end()));
+        let path = segment.path.clone();
+        Ok(FrameScan::new(file, path, segment.frames, self.believe_checksums, range))
     }
 
     /// The event frame at an address, with its bytes.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use annals_core::disk::Disk;
 use annals_core::{Clock, Random, StoreIdentity};
-use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use super::address::Address;
 use super::checkpoints::Checkpoints;
 use super::index::Index;
+use super::open_files::OpenFiles;
 use super::options::LogOptions;
 use super::preparer::Preparer;
 use super::queue::Queue;
@@ -36,8 +36,9 @@ pub(crate) struct Shared {
     pub(crate) random: Arc<dyn Random>,
     pub(crate) options: LogOptions,
     pub(crate) identity: StoreIdentity,
-    pub(crate) segments: Segments,
-    pub(crate) index: Arc<RwLock<Index>>,
+    pub(crate) files: Arc<OpenFiles>,
+    pub(crate) segments: Arc<Segments>,
+    pub(crate) index: Arc<Index>,
     pub(crate) tail: Tail,
     pub(crate) queue: Queue,
     pub(crate) preparer: Preparer,

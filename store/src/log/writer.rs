@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use super::encoder::{Encoder, Filled, Group, NewSegment};
 use super::format::checkpoint::Checkpoint;
+use super::open_files::FileName;
 use super::preparer::{Job, SPARE};
 use super::queue::answer;
 use super::shared::{Durable, Shared};
@@ -43,7 +44,8 @@ impl Writer {
 
     /// The thread: ends when the queue is closed and empty, or the log poisoned.
     pub(crate) fn run(mut self) {
-        let mut guard = PoisonOnPanic { shared: Arc::clone(&self.shared), finished: false };
+        let shared = Arc::clone(&self.shared);
+        let guard = PoisonOnPanic::guarding(&shared);
         while self.shared.queue.wait_for_work() {
             while self.write_group() {}
         }
@@ -52,7 +54,7 @@ impl Writer {
         if self.shared.poison_reason().is_none() {
             self.checkpoint();
         }
-        guard.finished = true;
+        guard.finished();
     }
 
     /// Writes one group; false when there is nothing to do.
@@ -129,12 +131,14 @@ impl Writer {
             sync_directory(shared, &shared.directory)?;
         }
         shared.preparer.named();
-        shared.segments.push(&header, Arc::clone(&file));
+        shared.files.keep(FileName::Segment(header.segment), Arc::clone(&file));
+        shared.segments.push(&header);
         if let Some(sealed) = self.file.replace(file) {
             shared.preparer.push(Job::Trim(sealed, u64::from(header.previous_end)));
             if let Some(checkpoint) = self.durable_now() {
                 shared.preparer.push(Job::Checkpoint(checkpoint));
             }
+            shared.preparer.push(Job::Index);
         }
         Ok(())
     }
@@ -209,23 +213,36 @@ fn sync_directory(shared: &Shared, directory: &Path) -> Result<(), Failed> {
 
 /// The thread that encodes beside a sync.
 pub(crate) fn encode_beside(shared: &Shared, encoder: &Mutex<Encoder>) {
+    let guard = PoisonOnPanic::guarding(shared);
     while shared.queue.wait_for_backlog() {
         let filled = encoder.lock().fill();
         tracing::trace!(?filled, "encoded beside a sync");
         shared.queue.encoded();
     }
+    guard.finished();
 }
 
-/// Our own bug in the writer must not leave callers waiting.
-struct PoisonOnPanic {
-    shared: Arc<Shared>,
+/// Our own bug in a thread of the log must not leave callers waiting.
+pub(crate) struct PoisonOnPanic<'a> {
+    shared: &'a Shared,
     finished: bool,
 }
 
-impl Drop for PoisonOnPanic {
+impl<'a> PoisonOnPanic<'a> {
+    pub(crate) fn guarding(shared: &'a Shared) -> PoisonOnPanic<'a> {
+        PoisonOnPanic { shared, finished: false }
+    }
+
+    pub(crate) fn finished(mut self) {
+        self.finished = true;
+    }
+}
+
+impl Drop for PoisonOnPanic<'_> {
     fn drop(&mut self) {
         if !self.finished {
-            self.shared.poison("the writer stopped unexpectedly");
+            self.shared.poison("a thread of the log stopped unexpectedly");
+            self.shared.preparer.stop();
         }
     }
 }

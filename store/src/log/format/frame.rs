@@ -9,7 +9,7 @@ use annals_core::{EventId, NewEvent, SchemaFingerprint, Timestamp};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{bytes_at, u16_at, u32_at, u64_at};
+use super::{bytes_at, put_number, take_number, u16_at, u32_at, u64_at};
 use crate::log::address::Address;
 use crate::log::error::Flaw;
 
@@ -256,27 +256,6 @@ fn close(frame: &mut [u8], identity: FrameIdentity) {
 
 fn checksum(frame: &[u8], identity: FrameIdentity) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(identity.salt, &frame[..12]), &frame[16..])
-}
-
-fn put_number(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push((number & 0x7f) as u8);
-}
-
-fn take_number(bytes: &mut &[u8]) -> Option<u64> {
-    let mut number = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
 }
 
 /// The hash chain: after each batch, SHA-256 over the hash before it and the leaf hashes of its

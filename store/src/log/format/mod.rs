@@ -5,6 +5,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod frame;
 pub(crate) mod header;
 pub(crate) mod identity;
+pub(crate) mod index;
 
 pub(crate) use frame::{COMMIT_BYTES, Chain, FrameIdentity};
 pub(crate) use header::HEADER_BYTES;
@@ -45,4 +46,27 @@ pub(crate) fn seal(page: &mut [u8]) {
 pub(crate) fn is_sealed(page: &[u8]) -> bool {
     let end = page.len() - 4;
     u32_at(page, end) == crc32c::crc32c(&page[..end])
+}
+
+/// Appends a number as unsigned LEB128.
+pub(crate) fn put_number(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push((number & 0x7f) as u8);
+}
+
+/// Takes a number off the front; nothing where the bytes are none.
+pub(crate) fn take_number(bytes: &mut &[u8]) -> Option<u64> {
+    let mut number = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
 }

@@ -2,11 +2,13 @@
 //! its place.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use annals_core::disk::SimulatedDisk;
-use annals_core::{EventStore, ReadQuery, RecordedEvent};
+use annals_core::{EventStore, ReadError, ReadQuery, RecordedEvent};
 
-use super::{FOLDER, LogOptions, OpenError, append, block_on, open_with, read, small};
+use super::super::verify;
+use super::{FOLDER, LogOptions, OpenError, append, block_on, open_with, read, small, stream};
 
 fn segment(number: u32) -> PathBuf {
     Path::new(FOLDER).join(format!("{number:08}.segment"))
@@ -28,8 +30,8 @@ fn closed_log(options: &LogOptions) -> (SimulatedDisk, Vec<RecordedEvent>) {
     (disk, events)
 }
 
-/// Flips bits of every file of a closed log and opens it: each flip must be reported, at its place,
-/// or change nothing.
+/// Flips bits of every file of a closed log. Each flip must be reported by a verification and, when the log is opened or
+/// read, at its place; or change nothing of what is served.
 pub(super) fn flip_bits(options: &LogOptions, step: usize) -> Result<usize, String> {
     let (disk, events) = closed_log(options);
     let mut reported = 0;
@@ -45,28 +47,67 @@ pub(super) fn flip_bits(options: &LogOptions, step: usize) -> Result<usize, Stri
             flipped[byte] ^= 1 << (bit % 8);
             damaged.replace(&path, flipped);
             let place = format!("bit {bit} of {}", path.display());
-            match open_with(&damaged, options.clone()) {
-                Ok(log) => {
-                    let found = block_on(read(&log, ReadQuery::all()))
-                        .map_err(|error| format!("{place}: {error}"))?;
-                    if found != events {
-                        return Err(format!("{place}: other events are served"));
-                    }
-                }
-                Err(OpenError::Damage(damage)) => {
-                    if damage.file != path || damage.offset > byte as u64 {
-                        return Err(format!("{place} is reported as {damage}"));
-                    }
-                    if damaged.contents(&path).unwrap().len() != bytes.len() {
-                        return Err(format!("{place}: the damaged file was changed"));
-                    }
-                    reported += 1;
-                }
-                Err(error) => return Err(format!("{place}: {error:?}")),
+            let verified = is_noticed(&damaged, &path);
+            let served = is_served(&damaged, options, &events, &path, byte);
+            let served = served.map_err(|wrong| format!("{place}: {wrong}"))?;
+            if !served && damaged.contents(&path).unwrap().len() != bytes.len() {
+                return Err(format!("{place}: the damaged file was changed"));
             }
+            if !served && !verified {
+                return Err(format!("{place}: a verification passes"));
+            }
+            reported += usize::from(verified);
         }
     }
     Ok(reported)
+}
+
+/// Whether a verification finds something wrong with this file.
+fn is_noticed(disk: &SimulatedDisk, path: &Path) -> bool {
+    let all = (0, u64::MAX);
+    match verify(Arc::new(disk.clone()), Path::new(FOLDER), all, |_, _| {}) {
+        Err(OpenError::Damage(damage)) => damage.file == path,
+        Err(_) => false,
+        Ok(found) => {
+            let damages = found.damages.iter().chain(&found.torn_tail);
+            damages.map(|damage| &damage.file).chain(&found.stale_indexes).any(|file| file == path)
+        }
+    }
+}
+
+/// Whether everything is served as it was; an error where something else is, or where damage is reported elsewhere.
+fn is_served(
+    disk: &SimulatedDisk,
+    options: &LogOptions,
+    events: &[RecordedEvent],
+    path: &Path,
+    byte: usize,
+) -> Result<bool, String> {
+    let log = match open_with(disk, options.clone()) {
+        Ok(log) => log,
+        Err(OpenError::Damage(damage)) => {
+            let right = damage.file == path && damage.offset <= byte as u64;
+            return if right { Ok(false) } else { Err(format!("it is reported as {damage}")) };
+        }
+        Err(error) => return Err(format!("{error:?}")),
+    };
+    let of = |name: &str| {
+        let mine = events.iter().filter(|event| event.stream.as_str() == name);
+        (ReadQuery::stream(stream(name)), mine.cloned().collect())
+    };
+    let mut served = true;
+    for (query, expected) in [(ReadQuery::all(), events.to_vec()), of("account-A"), of("account-B")]
+    {
+        match block_on(read(&log, query)) {
+            Ok(found) if found == expected => {}
+            Ok(_) => return Err("other events are served".to_owned()),
+            Err(ReadError::Damage { place, .. }) if place.contains(&path.display().to_string()) => {
+                served = false;
+            }
+            Err(error) => return Err(format!("{error:?}")),
+        }
+    }
+    Ok(served)
 }
 
 #[test]
@@ -154,8 +195,18 @@ fn swapped_missing_and_foreign_files_are_reported() {
     let check = |change: &dyn Fn(&SimulatedDisk)| {
         let disk = disk.fork();
         change(&disk);
-        let opened = open_with(&disk, small());
-        assert!(matches!(opened, Err(OpenError::Damage(_))), "{:?}", opened.err());
+        let verified = verify(Arc::new(disk.clone()), Path::new(FOLDER), (0, u64::MAX), |_, _| {});
+        let found = verified.map(|found| found.damages.len());
+        assert!(matches!(found, Err(OpenError::Damage(_)) | Ok(1..)), "{found:?}");
+        // What lies in a sealed segment is noticed when it is read.
+        match open_with(&disk, small()) {
+            Err(OpenError::Damage(_)) => {}
+            Err(error) => panic!("{error:?}"),
+            Ok(log) => {
+                let read = block_on(read(&log, ReadQuery::all()));
+                assert!(matches!(read, Err(ReadError::Damage { .. })), "{read:?}");
+            }
+        }
     };
     let contents = |number| disk.contents(segment(number)).unwrap();
     check(&|disk| disk.replace(segment(1), contents(2)));

@@ -34,7 +34,7 @@ const FOLDER: &str = "log";
 const EPOCH: Timestamp = Timestamp(1_514_764_800_000_000);
 
 fn small() -> LogOptions {
-    LogOptions { segment_bytes: 8 << 10, ..LogOptions::default() }
+    LogOptions { segment_bytes: 8 << 10, remembered_ids: 1000, ..LogOptions::default() }
 }
 
 fn open_with(disk: &SimulatedDisk, options: LogOptions) -> Result<Arc<Log>, OpenError> {

@@ -8,9 +8,9 @@ use annals_core::clock::SimulatedClock;
 use annals_core::disk::SimulatedDisk;
 use annals_core::memory::MemoryStore;
 use annals_core::{
-    Append, Direction, EventId, EventStore, EventType, ExpectedRevision, Filter, Metadata,
-    NewEvent, Position, ReadQuery, Revision, SchemaFingerprint, Source, Start, StreamWrite,
-    Timestamp,
+    Append, Condition, Direction, EventId, EventQuery, EventStore, EventType, ExpectedRevision,
+    Filter, Metadata, NewEvent, Pattern, Position, QueryItem, ReadQuery, Revision,
+    SchemaFingerprint, Source, Start, StreamWrite, Timestamp,
 };
 use bytes::Bytes;
 use futures::StreamExt;
@@ -35,7 +35,7 @@ fn any_event() -> impl Strategy<Value = NewEvent> {
     (0_u128..60, 0_usize..3, size, 0_u8..3).prop_map(|(id, event_type, size, tag)| {
         let mut metadata = Metadata::default();
         if tag > 0 {
-            metadata.tags.insert("desk".to_owned(), tag.to_string());
+            metadata.tags.insert(format!("desk:{tag}"));
         }
         NewEvent {
             id: EventId(Uuid::from_u128(id)),
@@ -58,14 +58,36 @@ fn any_append() -> impl Strategy<Value = Append> {
         }),
     ];
     let write = (0_usize..4, expected, prop::collection::vec(any_event(), 0..4));
-    prop::collection::vec(write, 1..3).prop_map(|writes| {
+    (prop::collection::vec(write, 1..3), any_condition()).prop_map(|(writes, condition)| {
         let writes = writes.into_iter().map(|(name, expected, events)| StreamWrite {
             stream: stream(STREAMS[name]),
             expected,
             events,
         });
-        Append { writes: writes.collect() }
+        Append { writes: writes.collect(), condition }
     })
+}
+
+fn any_of_two() -> EventQuery {
+    let placed = EventType::new(TYPES[0]).unwrap();
+    let tagged = QueryItem { types: vec![placed], tags: ["desk:1".to_owned()].into() };
+    let traded =
+        QueryItem { types: vec![EventType::new(TYPES[2]).unwrap()], ..QueryItem::default() };
+    EventQuery { items: vec![tagged, traded] }
+}
+
+fn any_condition() -> impl Strategy<Value = Option<Condition>> {
+    let query = (0_u8..4).prop_map(|which| match which {
+        0 => EventQuery::default(),
+        1 => EventQuery::tagged(["desk:2".into()]),
+        2 => EventQuery::tagged(["desk:9".into()]),
+        _ => any_of_two(),
+    });
+    let condition = (query, prop::option::of(0_u64..40)).prop_map(|(query, after)| Condition {
+        fail_if_events_match: query,
+        after: after.map(Position),
+    });
+    prop_oneof![4 => Just(None), 1 => condition.prop_map(Some)]
 }
 
 fn any_query() -> impl Strategy<Value = ReadQuery> {
@@ -77,11 +99,13 @@ fn any_query() -> impl Strategy<Value = ReadQuery> {
         (0_u64..40).prop_map(|n| Start::After(Position(n))),
         (0_i64..40).prop_map(|n| Start::Time(Timestamp(EPOCH.0 + n))),
     ];
-    let filter = (0_u8..5).prop_map(|which| match which {
+    let filter = (0_u8..8).prop_map(|which| match which {
         0 => Filter { stream_prefixes: vec!["account-".into()], ..Filter::default() },
         1 => Filter::context("trading"),
         2 => Filter { no_system: true, ..Filter::default() },
-        3 => Filter { tags: [("desk".into(), "1".into())].into(), ..Filter::default() },
+        3 => Filter { query: EventQuery::tagged(["desk:1".into()]), ..Filter::default() },
+        4 => Filter { query: any_of_two(), ..Filter::default() },
+        5 => Filter { stream_pattern: Pattern::new("^(?!account-A)").ok(), ..Filter::default() },
         _ => Filter::default(),
     });
     let direction = prop_oneof![Just(Direction::Forwards), Just(Direction::Backwards)];

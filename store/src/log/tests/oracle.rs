@@ -60,7 +60,7 @@ impl Oracle {
             });
             write(name, events.collect())
         });
-        let mut append = Append { writes: writes.collect() };
+        let mut append = Append { writes: writes.collect(), condition: None };
         if random.below(5) == 0 {
             append.writes[0].expected = ExpectedRevision::Exact(Revision(random.below(40)));
         }
@@ -124,6 +124,7 @@ impl Oracle {
                 Err(AppendError::Unknown(_)) => {}
                 Err(
                     AppendError::Conflict { .. }
+                    | AppendError::ConditionFailed { .. }
                     | AppendError::Malformed(_)
                     | AppendError::TooMuch(_)
                     | AppendError::ReadOnly(_),

@@ -1,0 +1,169 @@
+//! The rule by which every store takes or refuses an append: first whether it is a repetition, then each stream's
+//! expected revision, then the condition.
+
+use hashbrown::HashSet;
+
+use crate::event::{EventId, Position, Revision, StreamName};
+use crate::store::{Append, AppendError, Appended, Condition, ExpectedRevision, StreamWrite};
+
+/// What the writer of a store knows of its log, also of what is not durable yet.
+pub trait AppendView {
+    /// The stream's last revision; nothing where it has no event.
+    ///
+    /// # Errors
+    /// [`AppendError::Unknown`] where it could not be read; so for the others.
+    fn head(&self, stream: &StreamName) -> Result<Option<Revision>, AppendError>;
+
+    /// The id and the position of the stream's event of that revision.
+    ///
+    /// # Errors
+    /// As [`AppendView::head`].
+    fn event_at(
+        &self,
+        stream: &StreamName,
+        revision: Revision,
+    ) -> Result<Option<(EventId, Position)>, AppendError>;
+
+    /// Where the event with that id stands, as far back as the store remembers ids.
+    ///
+    /// # Errors
+    /// As [`AppendView::head`].
+    fn known(&self, id: EventId) -> Result<Option<(StreamName, Revision, Position)>, AppendError>;
+
+    /// The position of an event that the condition excludes.
+    ///
+    /// # Errors
+    /// As [`AppendView::head`].
+    fn excluded(&self, condition: &Condition) -> Result<Option<Position>, AppendError>;
+}
+
+/// Checks one append against the log. `Ok(Some(…))` answers a repetition, as the first time was answered.
+///
+/// # Errors
+/// [`AppendError::Malformed`], [`AppendError::Conflict`], [`AppendError::ConditionFailed`], and the view's.
+pub fn check_append(
+    append: &Append,
+    view: &impl AppendView,
+) -> Result<Option<Appended>, AppendError> {
+    check_form(append)?;
+    if let Some(answer) = repeated_by_id(append, view)? {
+        return Ok(Some(answer));
+    }
+    for write in &append.writes {
+        if let Some(actual) = unexpected(write, view)? {
+            // Ids are remembered for a while only; what stands where it was to stand is found for ever.
+            if let Some(answer) = repeated_in_place(append, view)? {
+                return Ok(Some(answer));
+            }
+            let (stream, expected) = (write.stream.clone(), write.expected);
+            return Err(AppendError::Conflict { stream, expected, actual });
+        }
+    }
+    let excluded =
+        append.condition.as_ref().map(|condition| view.excluded(condition)).transpose()?;
+    match excluded.flatten() {
+        Some(position) => Err(AppendError::ConditionFailed { position }),
+        None => Ok(None),
+    }
+}
+
+fn check_form(append: &Append) -> Result<(), AppendError> {
+    let mut streams = HashSet::with_capacity(append.writes.len());
+    let mut ids = HashSet::new();
+    for write in &append.writes {
+        if !streams.insert(&write.stream) {
+            let text = format!("stream {} occurs twice in one append", write.stream);
+            return Err(AppendError::Malformed(text));
+        }
+        if let Some(twice) = write.events.iter().find(|event| !ids.insert(event.id)) {
+            let text = format!("event id {} occurs twice in one append", twice.id);
+            return Err(AppendError::Malformed(text));
+        }
+    }
+    Ok(())
+}
+
+/// The answer to an append whose events stand there already, found by their ids.
+fn repeated_by_id(
+    append: &Append,
+    view: &impl AppendView,
+) -> Result<Option<Appended>, AppendError> {
+    let (mut found, mut missing) = (0_usize, false);
+    let mut answer = Appended { position: None, revisions: Vec::new() };
+    for write in &append.writes {
+        let mut last = None;
+        for event in &write.events {
+            let Some((stream, revision, position)) = view.known(event.id)? else {
+                missing = true;
+                continue;
+            };
+            if stream != write.stream {
+                let text = format!("event id {} already stands in stream {stream}", event.id);
+                return Err(AppendError::Malformed(text));
+            }
+            found += 1;
+            last = Some(revision);
+            answer.position = answer.position.max(Some(position));
+        }
+        answer.revisions.push(last);
+    }
+    match (found, missing) {
+        (0, _) => Ok(None),
+        (_, false) => Ok(Some(answer)),
+        (_, true) => Err(AppendError::Malformed(
+            "some of its event ids are stored already and others are not".to_owned(),
+        )),
+    }
+}
+
+/// The answer to an append whose events stand at the very revisions that it expected.
+fn repeated_in_place(
+    append: &Append,
+    view: &impl AppendView,
+) -> Result<Option<Appended>, AppendError> {
+    let mut answer = Appended { position: None, revisions: Vec::new() };
+    for write in &append.writes {
+        let mut next = match write.expected {
+            ExpectedRevision::NoStream => Revision(0),
+            ExpectedRevision::Exact(last) | ExpectedRevision::Follows(last, _) => {
+                Revision(last.0.saturating_add(1))
+            }
+            ExpectedRevision::Any | ExpectedRevision::Exists => return Ok(None),
+        };
+        let mut last = None;
+        for event in &write.events {
+            let Some((id, position)) = view.event_at(&write.stream, next)? else { return Ok(None) };
+            if id != event.id {
+                return Ok(None);
+            }
+            answer.position = answer.position.max(Some(position));
+            last = Some(next);
+            next = Revision(next.0 + 1);
+        }
+        answer.revisions.push(last);
+    }
+    Ok(answer.position.map(|_| answer))
+}
+
+/// The stream's last revision, where it is not what the write expects.
+#[allow(clippy::option_option, reason = "the inner one says that the stream has no event")]
+fn unexpected(
+    write: &StreamWrite,
+    view: &impl AppendView,
+) -> Result<Option<Option<Revision>>, AppendError> {
+    if write.expected == ExpectedRevision::Any {
+        return Ok(None);
+    }
+    let actual = view.head(&write.stream)?;
+    let holds = match write.expected {
+        ExpectedRevision::Any => true,
+        ExpectedRevision::NoStream => actual.is_none(),
+        ExpectedRevision::Exists => actual.is_some(),
+        ExpectedRevision::Exact(revision) => actual == Some(revision),
+        ExpectedRevision::Follows(revision, id) => {
+            actual == Some(revision)
+                && view.event_at(&write.stream, revision)?.is_some_and(|(last, _)| last == id)
+        }
+    };
+    Ok((!holds).then_some(actual))
+}

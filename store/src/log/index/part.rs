@@ -1,0 +1,157 @@
+//! One segment's index, wherever it is.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use annals_core::{EventQuery, StreamName};
+
+use super::SharedPart;
+use super::file::{FilePart, Run};
+use super::hash::Term;
+use super::query::Lists;
+use crate::log::error::ScanError;
+
+/// One segment's index.
+#[derive(Clone)]
+pub(crate) enum Part {
+    /// In memory.
+    Memory(SharedPart),
+    /// In a file.
+    File(Arc<FilePart>),
+}
+
+impl Part {
+    pub(crate) fn segment(&self) -> u32 {
+        match self {
+            Part::Memory(part) => part.read().segment,
+            Part::File(part) => part.header.segment,
+        }
+    }
+
+    pub(crate) fn first_position(&self) -> u64 {
+        match self {
+            Part::Memory(part) => part.read().first_position,
+            Part::File(part) => part.header.first_position,
+        }
+    }
+
+    pub(crate) fn events(&self) -> u32 {
+        match self {
+            Part::Memory(part) => part.read().events(),
+            Part::File(part) => part.header.events,
+        }
+    }
+
+    pub(crate) fn streams_begun(&self) -> u32 {
+        match self {
+            Part::Memory(part) => part.read().streams_begun,
+            Part::File(part) => part.header.streams_begun,
+        }
+    }
+
+    /// The stream's events in it.
+    pub(crate) fn run(&self, stream: &StreamName) -> Result<Option<Run>, ScanError> {
+        match self {
+            Part::Memory(part) => Ok(part.read().streams.get(stream).map(|events| Run {
+                first_revision: events.first_revision,
+                count: events.numbers.len() as u64,
+            })),
+            Part::File(part) => part.run(stream.as_str()),
+        }
+    }
+
+    /// The numbers of a stream's events, by their places in its run.
+    pub(crate) fn stream_numbers(
+        &self,
+        stream: &StreamName,
+        places: Range<u64>,
+    ) -> Result<Vec<u32>, ScanError> {
+        let term = Term::Stream(stream.as_str());
+        let place = |place: u64| usize::try_from(place).unwrap_or(usize::MAX);
+        let cut = |numbers: &[u32]| {
+            let to = place(places.end).min(numbers.len());
+            numbers[place(places.start).min(to)..to].to_vec()
+        };
+        match self {
+            Part::Memory(part) => Ok(cut(part.read().numbers(term))),
+            Part::File(part) => Ok(cut(&part.numbers(term)?)),
+        }
+    }
+
+    /// The numbers of events whose id may have this half of a hash.
+    pub(crate) fn candidates(&self, id: u32) -> Result<Vec<u32>, ScanError> {
+        match self {
+            Part::Memory(part) => Ok(part.read().candidates(id).collect()),
+            Part::File(part) => part.candidates(id),
+        }
+    }
+
+    /// Every kept half of an id's hash.
+    pub(crate) fn ids(&self) -> Result<Vec<u32>, ScanError> {
+        match self {
+            Part::Memory(part) => Ok(part.read().ids.iter().map(|(id, _)| *id).collect()),
+            Part::File(part) => part.ids(),
+        }
+    }
+
+    /// Where the events of these numbers begin in the segment; the numbers are sorted.
+    pub(crate) fn offsets(&self, numbers: &[u32]) -> Result<Vec<u32>, ScanError> {
+        match self {
+            Part::Memory(part) => {
+                let part = part.read();
+                Ok(numbers.iter().map(|number| part.offsets[*number as usize]).collect())
+            }
+            Part::File(part) => part.offsets(numbers),
+        }
+    }
+
+    /// The last event that matches, of a number not below `from`.
+    pub(crate) fn last_match(
+        &self,
+        query: &EventQuery,
+        from: u32,
+    ) -> Result<Option<u32>, ScanError> {
+        if query.is_all() {
+            return Ok(self.events().checked_sub(1).filter(|last| *last >= from));
+        }
+        match self {
+            Part::Memory(part) => {
+                let part = part.read();
+                Ok(in_memory(query, |term| part.numbers(term)).last(from))
+            }
+            Part::File(part) => Ok(in_file(query, part)?.last(from)),
+        }
+    }
+
+    /// The events that match, in the range.
+    pub(crate) fn matching(
+        &self,
+        query: &EventQuery,
+        range: Range<u32>,
+    ) -> Result<Vec<u32>, ScanError> {
+        if query.is_all() {
+            return Ok((range.start..range.end.min(self.events())).collect());
+        }
+        match self {
+            Part::Memory(part) => {
+                let part = part.read();
+                Ok(in_memory(query, |term| part.numbers(term)).all(range))
+            }
+            Part::File(part) => Ok(in_file(query, part)?.all(range)),
+        }
+    }
+}
+
+fn in_memory<'a>(query: &EventQuery, numbers: impl Fn(Term<'_>) -> &'a [u32]) -> Lists<'a> {
+    let lists =
+        Lists::of(query, |term| Ok::<_, std::convert::Infallible>(Cow::Borrowed(numbers(term))));
+    match lists {
+        Ok(lists) => lists,
+        Err(never) => match never {},
+    }
+}
+
+fn in_file(query: &EventQuery, part: &FilePart) -> Result<Lists<'static>, ScanError> {
+    Lists::of(query, |term| Ok(Cow::Owned(part.numbers(term)?)))
+}

@@ -1,0 +1,143 @@
+//! Reads a closed log whole and tells what is wrong with it, without changing anything: every frame, the hash chain,
+//! and whether each index file is what its segment makes of it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use annals_core::StoreIdentity;
+use annals_core::disk::Disk;
+
+use super::error::{Damage, Flaw, OpenError, at};
+use super::format::header::SegmentHeader;
+use super::index::file_of;
+use super::open::{existing, take_lock};
+use super::open_files::{FileName, OpenFiles};
+use super::recovery::{Alone, read_alone};
+
+/// What a verification found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verified {
+    /// Which store.
+    pub identity: StoreIdentity,
+    /// Segments read.
+    pub segments: u64,
+    /// Events in them.
+    pub events: u64,
+    /// The position behind the last of them.
+    pub end: u64,
+    /// Bytes read, of segments and index files.
+    pub bytes: u64,
+    /// The hash chain at the end of what was read, where that is sound.
+    pub chain: Option<[u8; 32]>,
+    /// What is damaged, in the order of the log; what depends on it is left out.
+    pub damages: Vec<Damage>,
+    /// Where a write was cut off, which is cut off when the log is opened: no event in it was acknowledged.
+    pub torn_tail: Option<Damage>,
+    /// Index files that are missing or not what their segments make of them. They are made again when the log is opened,
+    /// or when they are needed.
+    pub stale_indexes: Vec<PathBuf>,
+}
+
+/// Reads the segments that hold positions from `first` to `last` (inclusive) and verifies them; `on_bytes` hears how many
+/// bytes have been read, of how many.
+///
+/// # Errors
+/// [`OpenError`], where there is no log, or not even its beginning can be read.
+pub fn verify(
+    disk: Arc<dyn Disk>,
+    directory: &Path,
+    (first, last): (u64, u64),
+    mut on_bytes: impl FnMut(u64, u64),
+) -> Result<Verified, OpenError> {
+    let _lock = take_lock(&*disk, directory)?;
+    let files = Arc::new(OpenFiles::new(disk, directory));
+    let found = existing(&files, directory)?;
+    let headers = &found.headers;
+    let mut verified = Verified {
+        identity: found.identity,
+        segments: 0,
+        events: 0,
+        end: 0,
+        bytes: 0,
+        chain: None,
+        damages: Vec::new(),
+        torn_tail: None,
+        stale_indexes: Vec::new(),
+    };
+    let wanted = |number: usize| {
+        let begins = headers[number].first_position;
+        let ends = headers.get(number + 1).map_or(u64::MAX, |next| next.first_position);
+        begins <= last && ends > first
+    };
+    let size = |number: usize| match headers.get(number + 1) {
+        Some(next) => u64::from(next.previous_end),
+        None => files
+            .get(FileName::Segment(headers[number].segment))
+            .and_then(|f| f.length())
+            .unwrap_or(0),
+    };
+    let chosen: Vec<_> = (0..headers.len()).filter(|number| wanted(*number)).collect();
+    let total = chosen.iter().map(|number| size(*number)).sum();
+    let mut read = 0;
+    for number in chosen {
+        let (this, next) = (&headers[number], headers.get(number + 1));
+        verified.segments += 1;
+        verified.chain = None;
+        match read_alone(&files, this, next) {
+            Ok(alone) => take(&files, this, next, alone, &mut verified)?,
+            Err(OpenError::Damage(damage)) => verified.damages.push(damage),
+            Err(error) => return Err(error),
+        }
+        read += size(number);
+        verified.bytes += size(number);
+        on_bytes(read, total);
+    }
+    // Only the end of the log tells whether it reaches as far as it must.
+    if let (Some(known), Some(this)) = (found.checkpoint, headers.last())
+        && last == u64::MAX
+        && verified.damages.is_empty()
+        && known.events > verified.end
+    {
+        let damage = Damage {
+            file: files.path(FileName::Segment(this.segment)),
+            offset: verified.torn_tail.as_ref().map_or(0, |torn| torn.offset),
+            position: Some(verified.end),
+            flaw: Flaw::Missing,
+        };
+        verified.damages.push(damage);
+    }
+    Ok(verified)
+}
+
+fn take(
+    files: &OpenFiles,
+    this: &SegmentHeader,
+    next: Option<&SegmentHeader>,
+    alone: Alone,
+    verified: &mut Verified,
+) -> Result<(), OpenError> {
+    let part = alone.part.read();
+    verified.events += u64::from(part.events());
+    verified.end = part.first_position + u64::from(part.events());
+    verified.chain = Some(alone.chain);
+    verified.torn_tail = alone.tail;
+    let Some(next) = next else { return Ok(()) };
+    let wanted = file_of(this.store, &part, this.salt, next.previous_end, next.chain);
+    let name = FileName::Index(this.segment);
+    let path = files.path(name);
+    match files.get(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => verified.stale_indexes.push(path),
+        opened => {
+            let file = opened.map_err(at("opening", &path))?;
+            let length = file.length().map_err(at("reading", &path))?;
+            let mut bytes = vec![0; wanted.len()];
+            let read = file.read_at(&mut bytes, 0).map_err(at("reading", &path))?;
+            verified.bytes += read as u64;
+            if length != wanted.len() as u64 || read < wanted.len() || bytes != wanted {
+                verified.stale_indexes.push(path);
+            }
+        }
+    }
+    Ok(())
+}
