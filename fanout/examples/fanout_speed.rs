@@ -11,7 +11,7 @@ use annals_core::event::{EventId, EventType, NewEvent, Position, StreamName};
 use annals_core::feed::Feed;
 use annals_core::memory::MemoryStore;
 use annals_core::metadata::Metadata;
-use annals_core::store::{Append, EventStore, ExpectedRevision, StreamWrite};
+use annals_core::{Append, EventStore, ExpectedRevision, StreamWrite};
 use annals_fanout::{KafkaFeed, KafkaSettings, Relay, RelayOptions};
 use bytes::Bytes;
 use futures::StreamExt;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use annals_core::event::Position;
 use annals_core::feed::{Batch, Feed, FeedError};
-use annals_core::store::{EventStore, Filter, ReadQuery, Start};
+use annals_core::{EventStore, Filter, ReadQuery, Start};
 use futures::stream::{BoxStream, StreamExt};
 
 /// Delivers a context's events straight from the store; clones share it.

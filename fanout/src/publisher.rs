@@ -7,7 +7,7 @@ use std::time::Duration;
 use annals_core::codec::{EventSchema, SchemaFingerprint, Schemas};
 use annals_core::event::{Position, RecordedEvent};
 use annals_core::feed::Batch;
-use annals_core::store::{EventStore, Filter, ReadQuery, Start};
+use annals_core::{EventStore, Filter, ReadQuery, Start};
 use futures::StreamExt;
 use hashbrown::HashMap;
 use rdkafka::config::FromClientConfigAndContext;

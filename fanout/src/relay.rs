@@ -17,7 +17,7 @@ use std::time::Duration;
 use annals_core::codec::{SchemaFingerprint, Schemas};
 use annals_core::event::Position;
 use annals_core::family::Family;
-use annals_core::store::{EventStore, ReadError};
+use annals_core::{EventStore, ReadError};
 use hashbrown::HashSet;
 use parking_lot::Mutex;
 use rdkafka::error::KafkaError;

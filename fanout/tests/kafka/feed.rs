@@ -3,7 +3,7 @@
 use annals_core::event::Position;
 use annals_core::family::Family;
 use annals_core::feed::Feed;
-use annals_core::store::{EventStore, StoreIdentity};
+use annals_core::{EventStore, StoreIdentity};
 use annals_fanout::{InProcessFeed, KafkaFeed};
 use futures::StreamExt;
 use rdkafka::ClientConfig;

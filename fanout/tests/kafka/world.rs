@@ -11,7 +11,7 @@ use annals_core::feed::{Batch, Feed, FeedError};
 use annals_core::memory::MemoryStore;
 use annals_core::metadata::Metadata;
 use annals_core::random::{Random, SeededRandom};
-use annals_core::store::{
+use annals_core::{
     Append, AppendError, Appended, EventStore, ExpectedRevision, ReadError, ReadQuery,
     StoreIdentity, StreamWrite,
 };
