@@ -57,12 +57,14 @@ pub(crate) fn open(
     let (checkpoint, checkpoint_file) = read_checkpoint(&*disk, directory, identity)?;
     let files = Arc::new(OpenFiles::new(Arc::clone(&disk), directory));
     let segments = Arc::new(Segments::new(Arc::clone(&files), options.sabotage().skip_checksum));
-    let index = Arc::new(Index::new(identity.id, Arc::clone(&files), Arc::clone(&segments)));
+    let sabotage = options.sabotage();
+    let index = Index::new(identity.id, Arc::clone(&files), Arc::clone(&segments), sabotage);
+    let index = Arc::new(index);
     let headers = read_headers(&files, &names, identity)?;
     for header in &headers {
         segments.push(header);
     }
-    let recovered = recover(&segments, &files, &headers, &index, checkpoint, options.sabotage())?;
+    let recovered = recover(&segments, &files, &headers, &index, checkpoint, sabotage)?;
     index.write_files();
     let mut recent = RecentIds::new(options.remembered_ids);
     index.newest_ids(options.remembered_ids)?.into_iter().for_each(|id| recent.insert(id));

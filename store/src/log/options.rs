@@ -96,4 +96,12 @@ pub(crate) struct Sabotage {
     pub(crate) trust_cache_at_open: bool,
     /// Takes every bad record for a torn tail.
     pub(crate) cut_damage_off: bool,
+    /// Does not check conditions.
+    pub(crate) ignore_condition: bool,
+    /// Believes every page of an index file.
+    pub(crate) believe_pages: bool,
+    /// Looks for a stream in the active segment only.
+    pub(crate) stale_heads: bool,
+    /// Leaves the tags out of index files.
+    pub(crate) index_without_tags: bool,
 }

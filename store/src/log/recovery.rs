@@ -89,7 +89,12 @@ pub(crate) fn read_alone(
     next: Option<&SegmentHeader>,
 ) -> Result<Alone, OpenError> {
     let segments = Arc::new(Segments::new(Arc::clone(files), false));
-    let index = Arc::new(Index::new(this.store, Arc::clone(files), Arc::clone(&segments)));
+    let index = Arc::new(Index::new(
+        this.store,
+        Arc::clone(files),
+        Arc::clone(&segments),
+        Sabotage::default(),
+    ));
     let path = segments.path(this.segment);
     let mut recovery = Recovery::new(files, &index, None, Sabotage::default());
     recovery.alone = true;

@@ -27,6 +27,8 @@ pub(crate) struct IndexFiles {
     pub(crate) files: Arc<OpenFiles>,
     pub(crate) pages: Pages,
     pub(crate) hashes: Hashes,
+    /// A sabotage of the tests.
+    pub(crate) believe_pages: bool,
 }
 
 /// The index of one sealed segment.
@@ -225,7 +227,8 @@ impl FilePart {
         }
         let mut contents = Vec::with_capacity(count * PAGE_ROOM);
         for (number, page) in pages.zip(bytes.chunks_exact(PAGE_BYTES)) {
-            let sound = u32::try_from(number).is_ok_and(|n| is_sound(page, self.header.salt, n));
+            let sound = self.shared.believe_pages
+                || u32::try_from(number).is_ok_and(|n| is_sound(page, self.header.salt, n));
             if !sound {
                 let offset = number * PAGE_BYTES as u64;
                 return Err(Damage { offset, ..self.damage(Flaw::Checksum) }.into());
@@ -266,7 +269,7 @@ impl FilePart {
         let read = file.read_at(&mut page, offset).map_err(fault)?;
         let flaw = if read < PAGE_BYTES {
             Flaw::Missing
-        } else if is_sound(&page, self.header.salt, number) {
+        } else if self.shared.believe_pages || is_sound(&page, self.header.salt, number) {
             let page = Bytes::from(page);
             self.shared.pages.insert(key, page.clone());
             return Ok(page);

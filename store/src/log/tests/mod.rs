@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod faults;
 mod golden;
+mod index;
 mod model;
 mod oracle;
 mod sabotage;

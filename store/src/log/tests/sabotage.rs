@@ -1,11 +1,12 @@
 //! Breaks the log, or the disk under it, on purpose, and sees that the checks notice.
 
 use annals_core::disk::SimulatedDisk;
-use annals_core::{Append, ExpectedRevision, Revision};
+use annals_core::{Append, Condition, EventQuery, ExpectedRevision, Revision};
 
 use super::crash::life;
 use super::damage::flip_bits;
 use super::faults::run_with_fault;
+use super::index::tagged_over_segments;
 use super::model::{Step, compare};
 use super::{LogOptions, append, event, small, write};
 use crate::log::options::Sabotage;
@@ -83,4 +84,36 @@ fn an_expected_revision_that_is_not_checked_is_noticed() {
     let mut wrong = write("s", vec![event(1, vec![1])]);
     wrong.expected = ExpectedRevision::Exact(Revision(3));
     assert!(compare(&[Step::Append(Append::to(wrong))], &options).is_err());
+}
+
+#[test]
+fn a_condition_that_is_not_checked_is_noticed() {
+    let options = broken(Sabotage { ignore_condition: true, ..Sabotage::default() });
+    let mut excluded = append("s", 2, vec![1]);
+    excluded.condition =
+        Some(Condition { fail_if_events_match: EventQuery::default(), after: None });
+    let steps = [Step::Append(append("s", 1, vec![1])), Step::Append(excluded)];
+    assert!(compare(&steps, &options).is_err());
+}
+
+#[test]
+fn an_index_page_that_is_not_checked_is_noticed() {
+    let options = broken(Sabotage { believe_pages: true, ..Sabotage::default() });
+    assert!(flip_bits(&options, 7).is_err());
+}
+
+#[test]
+fn a_stream_that_is_looked_for_in_the_active_segment_only_is_noticed() {
+    let options = broken(Sabotage { stale_heads: true, ..Sabotage::default() });
+    let steps: Vec<_> = (1..30)
+        .map(|id| Step::Append(append(["s", "t"][usize::from(id > 2)], id, vec![1; 300])))
+        .collect();
+    let again = Step::Append(append("s", 30, vec![1]));
+    assert!(compare(&[steps, vec![again]].concat(), &options).is_err());
+}
+
+#[test]
+fn an_index_without_tags_is_noticed() {
+    let options = broken(Sabotage { index_without_tags: true, ..Sabotage::default() });
+    assert!(compare(&tagged_over_segments(), &options).is_err());
 }
