@@ -4,8 +4,8 @@
 use std::sync::{Arc, LazyLock};
 
 use annals_core::{
-    EventId, EventType, Family, Metadata, Position, RecordedEvent, Revision, Schemas, StreamName,
-    Timestamp,
+    EventId, EventType, Family, Metadata, Position, RecordedEvent, Revision, SchemaFingerprint,
+    Schemas, StreamName, Timestamp,
 };
 use annals_replay::travel::{Folds, raw_json};
 use serde::{Deserialize, Serialize};
@@ -104,13 +104,61 @@ pub enum ForeignError {
         /// The stream's or type's name.
         name: String,
     },
+    /// A schema that is not in the log.
+    #[error(
+        "schema {fingerprint:016x} of an event {event_type} is not in the log's catalogue; right would be one that \
+         `annals schema list` shows, or 0 for bytes that are not Avro"
+    )]
+    UnknownSchema {
+        /// The schema's fingerprint.
+        fingerprint: u64,
+        /// The event's type.
+        event_type: EventType,
+    },
+    /// A schema of another type.
+    #[error("schema {fingerprint:016x} is that of {schema_type}, and the event is {event_type}")]
+    OtherSchema {
+        /// The schema's fingerprint.
+        fingerprint: u64,
+        /// The type that it is of.
+        schema_type: EventType,
+        /// The event's type.
+        event_type: EventType,
+    },
 }
 
 impl ForeignError {
     /// The family of this error.
     pub fn family(&self) -> Family {
-        Family::Refusal
+        match self {
+            ForeignError::OwnType { .. }
+            | ForeignError::OwnStream { .. }
+            | ForeignError::System { .. } => Family::Refusal,
+            ForeignError::UnknownSchema { .. } | ForeignError::OtherSchema { .. } => {
+                Family::Malformed
+            }
+        }
     }
+
+    /// A stable name of this error for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            ForeignError::OwnType { .. } => "own-type",
+            ForeignError::OwnStream { .. } => "own-stream",
+            ForeignError::System { .. } => "system-name",
+            ForeignError::UnknownSchema { .. } => "unknown-schema",
+            ForeignError::OtherSchema { .. } => "wrong-schema",
+        }
+    }
+}
+
+fn check_names(stream: &StreamName, event_type: &EventType) -> Result<(), ForeignError> {
+    for name in [stream.as_str(), event_type.as_str()] {
+        if name.starts_with('$') {
+            return Err(ForeignError::System { name: name.to_owned() });
+        }
+    }
+    Ok(())
 }
 
 /// Checks that an event may be appended by hand: none of a known context, none to a decider's stream, none of the
@@ -119,11 +167,7 @@ impl ForeignError {
 /// # Errors
 /// [`ForeignError`].
 pub fn check_foreign(stream: &StreamName, event_type: &EventType) -> Result<(), ForeignError> {
-    for name in [stream.as_str(), event_type.as_str()] {
-        if name.starts_with('$') {
-            return Err(ForeignError::System { name: name.to_owned() });
-        }
-    }
+    check_names(stream, event_type)?;
     let context = event_type.context();
     if FOLDS.contexts().any(|known| known == context) {
         let (event_type, context) = (event_type.clone(), context.to_owned());
@@ -137,10 +181,34 @@ pub fn check_foreign(stream: &StreamName, event_type: &EventType) -> Result<(), 
     Ok(())
 }
 
+/// Checks that a client may append an event to the log itself: one without a schema as [`check_foreign`], one with a
+/// schema if the catalogue has it for that type. No decider is asked, and the payload is not read.
+///
+/// # Errors
+/// [`ForeignError`].
+pub fn check_appended(
+    stream: &StreamName,
+    event_type: &EventType,
+    schema: SchemaFingerprint,
+    schemas: &Schemas,
+) -> Result<(), ForeignError> {
+    if schema == SchemaFingerprint::NONE {
+        return check_foreign(stream, event_type);
+    }
+    check_names(stream, event_type)?;
+    let (fingerprint, event_type) = (schema.0, event_type.clone());
+    match schemas.get(schema).map(|schema| schema.event_type) {
+        None => Err(ForeignError::UnknownSchema { fingerprint, event_type }),
+        Some(schema_type) if schema_type != event_type => {
+            Err(ForeignError::OtherSchema { fingerprint, schema_type, event_type })
+        }
+        Some(_) => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use annals_core::SchemaFingerprint;
     use bytes::Bytes;
 
     fn event(event_type: &str, data: &'static [u8]) -> RecordedEvent {
@@ -188,5 +256,26 @@ mod tests {
             let error = check(stream, event_type).expect_err("not by hand");
             assert_eq!(error.family(), Family::Refusal);
         }
+    }
+
+    #[test]
+    fn an_event_with_a_schema_is_appended_where_the_catalogue_has_it_for_its_type() {
+        use annals_core::DomainEvent;
+        use annals_events::trading::TradingEvent;
+
+        let schemas = Schemas::default();
+        let [schema, other, ..] = TradingEvent::schemas() else { panic!("two types at least") };
+        schemas.insert(schema.clone());
+        schemas.insert(other.clone());
+        let check = |stream: &str, event_type: &EventType, fingerprint| {
+            let stream = StreamName::new(stream).expect("a valid name");
+            check_appended(&stream, event_type, fingerprint, &schemas).map_err(|error| error.code())
+        };
+        let unknown = SchemaFingerprint(7);
+        assert_eq!(check("account-A001", &schema.event_type, schema.fingerprint), Ok(()));
+        assert_eq!(check("$schemas", &schema.event_type, schema.fingerprint), Err("system-name"));
+        assert_eq!(check("note-1", &schema.event_type, unknown), Err("unknown-schema"));
+        assert_eq!(check("note-1", &schema.event_type, other.fingerprint), Err("wrong-schema"));
+        assert_eq!(check("note-1", &schema.event_type, SchemaFingerprint::NONE), Err("own-type"));
     }
 }

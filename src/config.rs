@@ -135,7 +135,7 @@ pub struct Limits {
     pub page_rows_max: u32,
     /// How many rows or events a page holds where the caller does not say.
     pub page_rows: u32,
-    /// How long a command may take, in milliseconds.
+    /// How long a command or an append may take, in milliseconds.
     pub command_timeout_ms: u64,
     /// How long a query may run or wait for a position, in milliseconds.
     pub query_timeout_ms: u64,
@@ -143,7 +143,7 @@ pub struct Limits {
     pub header_timeout_ms: u64,
     /// How many requests are worked on at once; more are refused with 429 and `Retry-After`.
     pub requests_in_flight_max: usize,
-    /// How many subscriptions are open at once.
+    /// How many reads, subscriptions and append streams are open at once over gRPC.
     pub subscriptions_max: usize,
     /// How long requests may go on after the signal to stop, in milliseconds.
     pub shutdown_timeout_ms: u64,

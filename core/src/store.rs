@@ -17,7 +17,7 @@ use crate::query::{EventQuery, ReadQuery};
 /// An event store: in memory, the embedded log, or a server.
 pub trait EventStore: Send + Sync + 'static {
     /// Appends atomically. The append takes its place in the order when this is called, not when the future is first
-    /// polled; the future ends once the events are durable.
+    /// polled, and goes on whether that is polled or not; the future ends once the events are durable.
     fn append(&self, append: Append) -> BoxFuture<'static, Result<Appended, AppendError>>;
 
     /// Reads what the log holds at the time of the call, in batches, and ends. The last batch's `through` is the end

@@ -1,4 +1,4 @@
-//! The log over gRPC: reads and subscriptions. A caller who takes events slowly slows its own
+//! The log over gRPC: appends, reads and subscriptions. A caller who takes events slowly slows its own
 //! stream alone; what is held for it is one batch. A subscription ends with UNAVAILABLE as the
 //! server stops, and with the store's error.
 
@@ -13,13 +13,16 @@ use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Response, Status};
 
+use super::append::{answer, take};
+use super::append_stream::Answers;
 use super::proto;
 use super::proto::events_server::Events;
 use super::proto::subscribe_request::Start as ProtoStart;
 use super::proto::subscribe_response::Content;
 use super::proto::{
-    CaughtUp, Checkpoint, EventBatch, EventFilter, Payload, ReadRequest, ReadResponse,
-    SubscribeRequest, SubscribeResponse,
+    AppendRequest, AppendResponse, AppendStreamRequest, AppendStreamResponse, CaughtUp, Checkpoint,
+    EventBatch, EventFilter, Payload, ReadRequest, ReadResponse, SubscribeRequest,
+    SubscribeResponse,
 };
 use crate::api::log::read_problem;
 use crate::api::parameters::stream_name;
@@ -74,7 +77,11 @@ fn filter(filter: Option<EventFilter>, source: &Source) -> Result<Filter, Proble
     })
 }
 
-fn query(items: Vec<proto::QueryItem>) -> Result<EventQuery, Problem> {
+/// A query, from its items.
+///
+/// # Errors
+/// The problem of a type that is none.
+pub(super) fn query(items: Vec<proto::QueryItem>) -> Result<EventQuery, Problem> {
     let item = |item: proto::QueryItem| {
         let types = item.types.iter().map(EventType::new).collect::<Result<Vec<_>, _>>();
         let types = types.map_err(|error| Problem::malformed("wrong-value", error.to_string()))?;
@@ -246,6 +253,35 @@ impl EventService {
 impl Events for EventService {
     type ReadStream = BoxStream<'static, Result<ReadResponse, Status>>;
     type SubscribeStream = BoxStream<'static, Result<SubscribeResponse, Status>>;
+    type AppendStreamStream = BoxStream<'static, Result<AppendStreamResponse, Status>>;
+
+    async fn append(
+        &self,
+        request: Request<AppendRequest>,
+    ) -> Result<Response<AppendResponse>, Status> {
+        let parts = &self.0.parts;
+        let waiting = take(&*parts.store, &parts.schemas, request.into_inner())?;
+        let limit = self.0.limits.command_timeout();
+        let Ok(outcome) = tokio::time::timeout(limit, waiting).await else {
+            let detail = format!(
+                "the append was not durable after {} ms; repeat it with the same event ids",
+                limit.as_millis()
+            );
+            return Err(Problem::unavailable("unknown-outcome", detail).into());
+        };
+        Ok(Response::new(answer(outcome)?))
+    }
+
+    async fn append_stream(
+        &self,
+        request: Request<tonic::Streaming<AppendStreamRequest>>,
+    ) -> Result<Response<Self::AppendStreamStream>, Status> {
+        let permit = self.permit()?;
+        let state = Arc::clone(&self.0);
+        let place = move |append| take(&*state.parts.store, &state.parts.schemas, append);
+        let stopping = self.0.stopping.clone();
+        Ok(Response::new(Answers::new(request.into_inner(), place, stopping, permit).boxed()))
+    }
 
     async fn read(
         &self,

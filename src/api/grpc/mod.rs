@@ -1,6 +1,8 @@
 //! The gRPC services, over the same functions as REST. The definitions stand in
 //! `proto/annals/v1/annals.proto`.
 
+mod append;
+mod append_stream;
 mod commands;
 mod events;
 mod queries;
