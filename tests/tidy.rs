@@ -31,6 +31,7 @@ const FOLDERS: &[(&str, &str)] = &[
     ("replay", "Cargo.toml"),
     ("src", "main.rs"),
     ("tests", "tidy.rs"),
+    ("client", "Cargo.toml"),
     ("bench", "Cargo.toml"),
 ];
 

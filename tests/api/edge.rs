@@ -36,6 +36,24 @@ async fn reflection_lists_the_services() {
     for service in ["annals.v1.Commands", "annals.v1.Queries", "annals.v1.Events"] {
         assert!(names.iter().any(|name| name == service), "{names:?}");
     }
+
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::FileContainingSymbol("annals.v1.Events".to_owned())),
+    };
+    let asked = futures::stream::iter([request]);
+    let mut answers = grpc.server_reflection_info(asked).await.expect("reflection").into_inner();
+    let answer = answers.message().await.expect("no error").expect("an answer");
+    let Some(MessageResponse::FileDescriptorResponse(files)) = answer.message_response else {
+        panic!("{answer:?}");
+    };
+    // In a method's description the name comes first: its field, its length, its text.
+    let described = files.file_descriptor_proto.concat();
+    for method in ["Append", "AppendStream", "Read", "Subscribe"] {
+        let length = u8::try_from(method.len()).expect("a short name");
+        let name = [&[0x0a, length], method.as_bytes()].concat();
+        assert!(described.windows(name.len()).any(|bytes| bytes == name), "{method}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
