@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test bench services-start services-stop fmt lint
+.PHONY: help setup demo test bench bench-peers services-start services-stop fmt lint
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s%s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,11 @@ bench: ## The benchmarks that the README's figures come from (ARGS="--json")
 	@scripts/setup.sh demo
 	@cargo build --profile dist --locked --package annals --package annals-bench
 	@target/dist/annals-bench --trades "$$(scripts/fetch-trades.sh)" $(ARGS)
+
+bench-peers: ## Annals beside UmaDB and a PostgreSQL table, on the first two cores (ARGS="--json")
+	@scripts/setup.sh demo
+	@cargo build --profile dist --locked --package annals --package annals-bench
+	@umadb=$$(scripts/fetch-umadb.sh); taskset -c 0,1 target/dist/annals-bench peers --umadb "$$umadb" $(ARGS)
 
 services-start: ## Start Kafka, the schema registry and PostgreSQL for development
 	@scripts/services.sh start

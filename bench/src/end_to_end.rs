@@ -1,6 +1,6 @@
 //! The main job as a whole, by the `annals` program itself: import, commands, orders, views, rebuild, on real trades.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -13,19 +13,15 @@ pub(crate) const NAME: &str = "end to end";
 
 /// Runs the demo `runs` times, each on a fresh folder, and gives what it says of its speed.
 pub(crate) fn measure(
-    program: Option<&Path>,
+    program: &Path,
     trades: &Path,
     folder: &Path,
     runs: u32,
 ) -> Result<Vec<Figure>, BenchError> {
-    let program = match program {
-        Some(program) => program.to_owned(),
-        None => beside()?,
-    };
     let mut reports = Vec::new();
     for run in 0..runs {
         let data = folder.join(format!("demo-{run}"));
-        reports.push(demo(&program, trades, &data)?);
+        reports.push(demo(program, trades, &data)?);
         std::fs::remove_dir_all(&data).map_err(BenchError::of("deleting the demo's data"))?;
     }
     let figures = [
@@ -44,12 +40,6 @@ pub(crate) fn measure(
             Ok(Figure::of(name, unit, values, format!("annals demo, {trades} trades, {what}")))
         })
         .collect()
-}
-
-/// The `annals` program in the folder of this one.
-fn beside() -> Result<PathBuf, BenchError> {
-    let own = std::env::current_exe().map_err(BenchError::of("finding this program"))?;
-    Ok(own.with_file_name("annals"))
 }
 
 fn demo(program: &Path, trades: &Path, data: &Path) -> Result<Value, BenchError> {

@@ -100,7 +100,7 @@ pub(crate) fn table(figures: &[Figure]) -> String {
 }
 
 /// Three digits that count, and a comma between thousands.
-fn shown(number: f64) -> String {
+pub(crate) fn shown(number: f64) -> String {
     if number < 1000.0 {
         return format!("{number:.2}");
     }

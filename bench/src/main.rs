@@ -7,13 +7,19 @@ mod end_to_end;
 mod figure;
 mod log;
 mod machine;
+mod peers;
 mod read;
 
+use std::fmt;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use serde::Serialize;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 use figure::Figure;
 use machine::Machine;
@@ -26,23 +32,33 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(name = "annals-bench", version)]
 struct Arguments {
     /// Where to write; must be on a real disk. A folder of its own is made there and deleted at the end
-    #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
+    #[arg(long, global = true, value_name = "DIR", default_value = "/var/tmp")]
     data: PathBuf,
     /// The trades for the end-to-end measurement; without them it is left out, and said so
     #[arg(long, value_name = "FILE")]
     trades: Option<PathBuf>,
-    /// The `annals` program for the end-to-end measurement; by default the one beside this program
-    #[arg(long, value_name = "FILE")]
+    /// The `annals` program, where one is run; by default the one beside this program
+    #[arg(long, global = true, value_name = "FILE")]
     annals: Option<PathBuf>,
     /// Only measurements whose name holds this
-    #[arg(long, value_name = "WORD")]
+    #[arg(long, global = true, value_name = "WORD")]
     only: Option<String>,
     /// How often each measurement is taken
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, global = true, value_name = "N", default_value_t = 3)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     /// Print one JSON object and nothing else
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+/// What else can be measured.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Annals' log server beside UmaDB and a PostgreSQL table of events
+    Peers(peers::PeerArguments),
 }
 
 /// Everything that is printed.
@@ -50,6 +66,12 @@ struct Arguments {
 struct Report {
     machine: Machine,
     figures: Vec<Figure>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{}", self.machine, figure::table(&self.figures))
+    }
 }
 
 /// Why a measurement could not be taken.
@@ -76,6 +98,9 @@ enum BenchError {
     /// A read failed.
     #[error("reading failed")]
     Read(#[from] annals_core::ReadError),
+    /// A system that Annals is compared with, or Annals beside it, could not be measured.
+    #[error("comparing failed")]
+    Peer(#[from] peers::PeerError),
     /// The demo failed or said what cannot be read.
     #[error("annals demo did not give its figures: {0}")]
     Demo(String),
@@ -91,13 +116,15 @@ impl BenchError {
 #[allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program prints")]
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match measure(&arguments) {
-        Ok(report) if arguments.json => {
-            println!("{}", serde_json::to_string(&report).expect("plain data"));
-            ExitCode::SUCCESS
+    let report = match &arguments.verb {
+        None => measure(&arguments).map(|report| printed(&arguments, &report)),
+        Some(Verb::Peers(peers)) => {
+            compare(&arguments, peers).map(|report| printed(&arguments, &report))
         }
+    };
+    match report {
         Ok(report) => {
-            println!("{}\n{}", report.machine, figure::table(&report.figures));
+            println!("{report}");
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -113,18 +140,54 @@ fn main() -> ExitCode {
     }
 }
 
-#[allow(clippy::print_stderr, reason = "a command line program tells how far it is")]
-fn measure(arguments: &Arguments) -> Result<Report, BenchError> {
+/// As JSON or for people.
+fn printed(arguments: &Arguments, report: &(impl Serialize + fmt::Display)) -> String {
+    if arguments.json {
+        serde_json::to_string(report).expect("plain data")
+    } else {
+        report.to_string()
+    }
+}
+
+/// A folder on a real disk, and threads.
+fn workplace(arguments: &Arguments) -> Result<(TempDir, Runtime), BenchError> {
     let folder = tempfile::Builder::new()
         .prefix("annals-bench-")
+        // PostgreSQL runs as another user where this is run as root, and has to get to its folder.
+        .permissions(Permissions::from_mode(0o711))
         .tempdir_in(&arguments.data)
         .map_err(BenchError::of(format!("making a folder in {}", arguments.data.display())))?;
     machine::refuse_memory(folder.path())?;
-    let machine = Machine::look(folder.path())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(BenchError::of("starting the threads"))?;
+    Ok((folder, runtime))
+}
+
+/// The `annals` program to run: as named, or that in the folder of this one.
+fn program(arguments: &Arguments) -> Result<PathBuf, BenchError> {
+    if let Some(program) = &arguments.annals {
+        return Ok(program.clone());
+    }
+    let own = std::env::current_exe().map_err(BenchError::of("finding this program"))?;
+    Ok(own.with_file_name("annals"))
+}
+
+fn compare(
+    arguments: &Arguments,
+    peers: &peers::PeerArguments,
+) -> Result<peers::Report, BenchError> {
+    let (folder, runtime) = workplace(arguments)?;
+    let wanted = |name: &str| arguments.only.as_ref().is_none_or(|word| name.contains(word));
+    let annals = program(arguments)?;
+    runtime.block_on(peers::measure(peers, &annals, folder.path(), arguments.runs, wanted))
+}
+
+#[allow(clippy::print_stderr, reason = "a command line program tells how far it is")]
+fn measure(arguments: &Arguments) -> Result<Report, BenchError> {
+    let (folder, runtime) = workplace(arguments)?;
+    let machine = Machine::look(folder.path())?;
     let wanted = |name: &str| arguments.only.as_ref().is_none_or(|word| name.contains(word));
     let mut figures = Vec::new();
     for (name, measurement) in [append::ALL, read::ALL].concat() {
@@ -137,9 +200,9 @@ fn measure(arguments: &Arguments) -> Result<Report, BenchError> {
         eprintln!("annals-bench: {}", end_to_end::NAME);
         match &arguments.trades {
             Some(trades) => {
-                let program = arguments.annals.as_deref();
+                let program = program(arguments)?;
                 figures.extend(end_to_end::measure(
-                    program,
+                    &program,
                     trades,
                     folder.path(),
                     arguments.runs,
