@@ -3,6 +3,8 @@
 //! opens. docs/log-format.md describes the files. Nothing here knows what an event means.
 
 mod address;
+mod backup;
+mod batches;
 mod checkpoints;
 mod encoder;
 mod error;
@@ -17,6 +19,8 @@ mod queue;
 mod reader;
 mod reading;
 mod recovery;
+mod repair;
+mod restore;
 mod scan;
 mod segments;
 mod shared;
@@ -41,8 +45,11 @@ use futures::stream::{BoxStream, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
+pub use backup::{Backup, BackupError, backup};
 pub use error::{Damage, Flaw, OpenError};
 pub use options::{APPEND_BYTES_MAX, EVENT_BYTES_MAX, LogOptions};
+pub use repair::{Repaired, Replaced, repair};
+pub use restore::{Restored, Upto, restore};
 pub use verify::{Verified, verify};
 
 use format::frame::event_bytes_max;

@@ -27,10 +27,10 @@ use super::tail::Tail;
 use super::writer::{Writer, encode_beside};
 use super::{Log, Running};
 
-const LOCK: &str = "lock";
-const IDENTITY: &str = "identity";
+pub(crate) const LOCK: &str = "lock";
+pub(crate) const IDENTITY: &str = "identity";
 const IDENTITY_NEW: &str = "identity.new";
-const CHECKPOINT: &str = "checkpoint";
+pub(crate) const CHECKPOINT: &str = "checkpoint";
 
 /// Opens a log; see [`Log::open`].
 pub(crate) fn open(
@@ -110,15 +110,23 @@ pub(crate) struct Existing {
 
 /// Reads the identity, the checkpoint and the headers of a log that is there.
 pub(crate) fn existing(files: &OpenFiles, directory: &Path) -> Result<Existing, OpenError> {
-    let disk = &*files.disk;
+    let (names, identity, checkpoint) = small_files(&*files.disk, directory)?;
+    let headers = read_headers(files, &names, identity)?;
+    Ok(Existing { identity, checkpoint, headers })
+}
+
+/// Reads the names in the folder of a log that is there, its identity and its checkpoint.
+pub(crate) fn small_files(
+    disk: &dyn Disk,
+    directory: &Path,
+) -> Result<(Vec<String>, StoreIdentity, Option<Checkpoint>), OpenError> {
     let names = disk.list(directory).map_err(at("listing", directory))?;
     if !names.iter().any(|name| name == IDENTITY || segment_number(name).is_some()) {
         return Err(OpenError::NoLog { directory: directory.to_owned() });
     }
     let identity = read_identity(disk, directory)?;
     let (checkpoint, _) = read_checkpoint(disk, directory, identity)?;
-    let headers = read_headers(files, &names, identity)?;
-    Ok(Existing { identity, checkpoint, headers })
+    Ok((names, identity, checkpoint))
 }
 
 fn start(
@@ -269,7 +277,7 @@ fn read_headers(
 }
 
 /// The number of the segment with that file name.
-fn segment_number(name: &str) -> Option<u32> {
+pub(crate) fn segment_number(name: &str) -> Option<u32> {
     match FileName::parse(name)? {
         FileName::Segment(number) => Some(number),
         FileName::Index(_) => None,

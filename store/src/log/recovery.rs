@@ -495,7 +495,12 @@ impl From<ScanError> for Refused {
 }
 
 /// Whether nothing was written from `from` to `end`.
-fn blank(file: &dyn DiskFile, path: &Path, from: u32, end: u32) -> Result<bool, OpenError> {
+pub(crate) fn blank(
+    file: &dyn DiskFile,
+    path: &Path,
+    from: u32,
+    end: u32,
+) -> Result<bool, OpenError> {
     let mut block = vec![0; BLOCK_BYTES_MAX];
     let mut offset = u64::from(from);
     while offset < u64::from(end) {
@@ -510,7 +515,12 @@ fn blank(file: &dyn DiskFile, path: &Path, from: u32, end: u32) -> Result<bool, 
     Ok(true)
 }
 
-fn read(file: &dyn DiskFile, path: &Path, from: u32, end: u32) -> Result<Vec<u8>, OpenError> {
+pub(crate) fn read(
+    file: &dyn DiskFile,
+    path: &Path,
+    from: u32,
+    end: u32,
+) -> Result<Vec<u8>, OpenError> {
     let mut bytes = vec![0; end.saturating_sub(from) as usize];
     let read = file.read_at(&mut bytes, u64::from(from)).map_err(at("reading", path))?;
     bytes.truncate(read);

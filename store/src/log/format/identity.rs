@@ -38,3 +38,8 @@ pub(crate) fn decode(page: &[u8]) -> Result<StoreIdentity, Flaw> {
     }
     Ok(StoreIdentity { id: Uuid::from_bytes(bytes_at(page, 16)), epoch: u32_at(page, 12) })
 }
+
+/// When the store was created, of contents that [`decode`] takes.
+pub(crate) fn created(page: &[u8]) -> Timestamp {
+    Timestamp(i64::from_le_bytes(bytes_at(page, 32)))
+}

@@ -6,6 +6,7 @@ pub(crate) mod frame;
 pub(crate) mod header;
 pub(crate) mod identity;
 pub(crate) mod index;
+pub(crate) mod manifest;
 
 pub(crate) use frame::{COMMIT_BYTES, Chain, FrameIdentity};
 pub(crate) use header::HEADER_BYTES;

@@ -2,6 +2,7 @@
 //! fails and lies. The checks answer with what they found instead of panicking, so that `sabotage`
 //! can see that they find something.
 
+mod backup;
 mod crash;
 mod damage;
 mod faults;
@@ -9,6 +10,8 @@ mod golden;
 mod index;
 mod model;
 mod oracle;
+mod repair;
+mod restore;
 mod sabotage;
 mod subscriptions;
 
