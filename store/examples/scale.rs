@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use annals_core::clock::SystemClock;
 use annals_core::disk::RealDisk;
-use annals_core::random::{Random, SeededRandom, SystemRandom};
+use annals_core::random::{SeededRandom, SystemRandom};
 use annals_core::{
     Append, Condition, EventId, EventQuery, EventStore, EventType, ExpectedRevision, Filter,
     Metadata, NewEvent, ReadQuery, SchemaFingerprint, StreamName, StreamWrite,
@@ -42,7 +42,7 @@ fn event(number: u64, data: &Bytes) -> Result<NewEvent, Failure> {
     Ok(NewEvent {
         id: EventId(Uuid::from_u64_pair(number.wrapping_mul(0x9E37_79B9_7F4A_7C15), number)),
         event_type: EventType::new(
-            ["trading.OrderPlaced", "trading.OrderFilled"][usize::from(number % 3 == 0)],
+            ["trading.OrderPlaced", "trading.OrderFilled"][usize::from(number.is_multiple_of(3))],
         )?,
         schema: SchemaFingerprint(1),
         metadata: Metadata { tags, ..Metadata::default() }.encode(),

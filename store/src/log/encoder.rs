@@ -17,6 +17,7 @@ use super::address::Address;
 use super::error::ScanError;
 use super::format::frame::{self, CommitFrame, Coordinates, Extent, Frame, FrameIdentity};
 use super::format::header::SegmentHeader;
+use super::format::tree::{Hash, leaf};
 use super::format::{COMMIT_BYTES, Chain};
 use super::index::{Entry, FIRST_OFFSET, Part, RecentIds, SharedPart};
 use super::queue::{Reply, Request, answer};
@@ -74,6 +75,8 @@ pub(crate) struct Encoder {
     /// The index of the active segment.
     part: Option<SharedPart>,
     recent: RecentIds,
+    /// The hashes of the events of the append that is being encoded.
+    leaves: Vec<Hash>,
     waiting: VecDeque<Request>,
     answers: Vec<(Reply, Result<Appended, AppendError>)>,
     new_segment: Option<NewSegment>,
@@ -99,6 +102,7 @@ impl Encoder {
             chain: recovered.chain,
             part,
             recent,
+            leaves: Vec::new(),
             waiting: VecDeque::new(),
             answers: Vec::new(),
             new_segment: None,
@@ -239,6 +243,8 @@ impl Encoder {
                 *head = Some(revision);
             }
         }
+        self.shared.tree.add(&self.leaves);
+        self.leaves.clear();
         Ok(answer)
     }
 
@@ -268,7 +274,9 @@ impl Encoder {
             write.stream.as_str(),
             event,
         );
-        open.chain.add(&open.bytes[before..]);
+        let leaf = leaf(&open.bytes[before..]);
+        open.chain.add(&leaf);
+        self.leaves.push(leaf);
         open.count += 1;
         let length = open.bytes.len() - before;
         self.at.offset += u32::try_from(length).expect("a frame fits into a segment");

@@ -28,6 +28,7 @@ mod subscription;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod verify;
 mod writer;
 
@@ -137,6 +138,20 @@ impl Log {
             bytes: self.shared.segments.bytes(durable.end),
             streams: self.shared.index.streams(),
         }
+    }
+
+    /// The root of the Merkle tree over the first `size` events, as RFC 6962 (section 2.1) builds it; the leaf of an
+    /// event is what its frame holds behind the first 24 bytes (docs/log-format.md). Blocks while it reads.
+    ///
+    /// # Errors
+    /// [`ReadError::Malformed`] where the log has fewer events; else the disk's.
+    pub fn tree_root(&self, size: u64) -> Result<[u8; 32], ReadError> {
+        let events = self.shared.durable.borrow().events;
+        if size > events {
+            let text = format!("a tree over {size} events was asked for, the log has {events}");
+            return Err(ReadError::Malformed(text));
+        }
+        Ok(self.shared.tree.root(size)?)
     }
 
     /// The most bytes that the append takes in the log.

@@ -24,6 +24,7 @@ use super::recovery::{Recovered, read_header, recover};
 use super::segments::Segments;
 use super::shared::{Durable, Shared};
 use super::tail::Tail;
+use super::tree::Tree;
 use super::writer::{Writer, encode_beside};
 use super::{Log, Running};
 
@@ -65,7 +66,12 @@ pub(crate) fn open(
         segments.push(header);
     }
     let recovered = recover(&segments, &files, &headers, &index, checkpoint, sabotage)?;
+    let tree =
+        Tree::new(identity.id, Arc::clone(&files), Arc::clone(&segments), Arc::clone(&index));
+    let active = headers.last().map_or(0, |header| header.first_position);
+    tree.begin(active, &recovered.leaves);
     index.write_files();
+    tree.write(active);
     let mut recent = RecentIds::new(options.remembered_ids);
     index.newest_ids(options.remembered_ids)?.into_iter().for_each(|id| recent.insert(id));
     let sequence = checkpoint.map_or(0, |checkpoint| checkpoint.sequence);
@@ -80,6 +86,7 @@ pub(crate) fn open(
         files,
         segments,
         index,
+        tree,
         tail: Tail::new(options.tail_bytes_max),
         queue: Queue::new(options.queue_appends_max, options.queue_bytes_max),
         preparer: Preparer::new(),
@@ -280,6 +287,6 @@ fn read_headers(
 pub(crate) fn segment_number(name: &str) -> Option<u32> {
     match FileName::parse(name)? {
         FileName::Segment(number) => Some(number),
-        FileName::Index(_) => None,
+        FileName::Index(_) | FileName::Tree => None,
     }
 }

@@ -9,13 +9,15 @@ use annals_core::disk::{Disk, DiskFile};
 /// How many files are open for reading at about most.
 const OPEN_FILES_MAX: usize = 256;
 
-/// A numbered file of a log.
+/// A file of a log that is read again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum FileName {
     /// A segment.
     Segment(u32),
     /// The index of a sealed segment.
     Index(u32),
+    /// The nodes of the Merkle tree.
+    Tree,
 }
 
 impl FileName {
@@ -37,6 +39,7 @@ impl std::fmt::Display for FileName {
         match self {
             FileName::Segment(number) => write!(f, "{number:08}.segment"),
             FileName::Index(number) => write!(f, "{number:08}.index"),
+            FileName::Tree => f.write_str("tree"),
         }
     }
 }

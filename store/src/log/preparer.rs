@@ -25,8 +25,8 @@ pub(crate) enum Job {
     Fill(u64),
     /// Cut a sealed segment to that many bytes.
     Trim(Arc<dyn DiskFile>, u64),
-    /// Write the index files of sealed segments.
-    Index,
+    /// Write the index files and the tree of what is sealed: what stands before that position.
+    Index(u64),
     /// Write a checkpoint.
     Checkpoint(Checkpoint),
 }
@@ -150,7 +150,10 @@ impl Preparer {
                         tracing::warn!(%error, "a sealed segment could not be cut to its size");
                     }
                 }
-                Job::Index => shared.index.write_files(),
+                Job::Index(sealed) => {
+                    shared.index.write_files();
+                    shared.tree.write(sealed);
+                }
                 Job::Checkpoint(checkpoint) => shared.checkpoints.write(checkpoint),
             }
         }

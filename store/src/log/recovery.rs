@@ -17,6 +17,7 @@ use super::format::checkpoint::Checkpoint;
 use super::format::frame::{self, CommitFrame, Frame, FrameIdentity};
 use super::format::header::SegmentHeader;
 use super::format::index::IndexHeader;
+use super::format::tree::{Hash, leaf};
 use super::format::{Chain, HEADER_BYTES};
 use super::index::{Entry, FIRST_OFFSET, Index, SharedPart};
 use super::names::Names;
@@ -38,6 +39,8 @@ pub(crate) struct Recovered {
     pub(crate) batches: u64,
     pub(crate) time: Timestamp,
     pub(crate) chain: [u8; 32],
+    /// The hashes of the events of the last segment.
+    pub(crate) leaves: Vec<Hash>,
 }
 
 /// An event of a batch whose commit has not come yet.
@@ -47,6 +50,7 @@ struct Uncommitted {
     id: EventId,
     revision: Revision,
     offset: u32,
+    leaf: Hash,
     time: Timestamp,
     /// The frame's metadata, for its tags.
     metadata: Bytes,
@@ -77,6 +81,8 @@ pub(crate) struct Alone {
     /// What follows on them in the last segment, where it is not blank: a torn tail, or damage.
     pub(crate) tail: Option<Damage>,
     pub(crate) chain: [u8; 32],
+    /// The hashes of its events.
+    pub(crate) leaves: Vec<Hash>,
 }
 
 /// Reads a segment on its own and changes nothing.
@@ -112,7 +118,8 @@ pub(crate) fn read_alone(
         tail = recovery.tail(this, &path)?;
     }
     let part = recovery.part.take().expect("it was just begun");
-    Ok(Alone { part, tail, chain: recovery.found.chain })
+    let Recovered { chain, leaves, .. } = recovery.found;
+    Ok(Alone { part, tail, chain, leaves })
 }
 
 /// Reads the segments, in order, into the index.
@@ -169,6 +176,7 @@ impl<'a> Recovery<'a> {
                 batches: 0,
                 time: Timestamp(i64::MIN),
                 chain: [0; 32],
+                leaves: Vec::new(),
             },
         }
     }
@@ -214,6 +222,7 @@ impl<'a> Recovery<'a> {
 
     fn index_anew(&mut self, header: &SegmentHeader) {
         self.part = Some(self.index.begin(header.segment, header.first_position));
+        self.found.leaves.clear();
     }
 
     fn sealed(&mut self, this: &SegmentHeader, path: &Path, end: u32) -> Result<(), OpenError> {
@@ -384,7 +393,8 @@ impl<'a> Recovery<'a> {
             return Err(Flaw::Sequence);
         }
         let previous = &self.found.chain;
-        self.batch_chain.get_or_insert_with(|| Chain::behind(previous)).add(bytes);
+        let leaf = leaf(bytes);
+        self.batch_chain.get_or_insert_with(|| Chain::behind(previous)).add(&leaf);
         let stream = self.names.stream(&bytes[event.stream.clone()]).ok_or(Flaw::Fields)?.clone();
         let event_type = self.names.event_type(&bytes[event.event_type.clone()]);
         self.batch.push(Uncommitted {
@@ -393,6 +403,7 @@ impl<'a> Recovery<'a> {
             id: event.id,
             revision: Revision(coordinates.revision),
             offset,
+            leaf,
             time: coordinates.time,
             metadata: bytes.slice(event.metadata.clone()),
         });
@@ -451,6 +462,7 @@ impl<'a> Recovery<'a> {
             if event.revision.0 != next {
                 return Ok(false);
             }
+            self.found.leaves.push(event.leaf);
             part.write().add(&Entry {
                 offset: event.offset,
                 id: event.id,

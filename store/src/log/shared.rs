@@ -16,6 +16,7 @@ use super::preparer::Preparer;
 use super::queue::Queue;
 use super::segments::Segments;
 use super::tail::Tail;
+use super::tree::Tree;
 
 /// How far the log is durable: readers never look beyond it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) files: Arc<OpenFiles>,
     pub(crate) segments: Arc<Segments>,
     pub(crate) index: Arc<Index>,
+    pub(crate) tree: Tree,
     pub(crate) tail: Tail,
     pub(crate) queue: Queue,
     pub(crate) preparer: Preparer,

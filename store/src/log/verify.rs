@@ -7,13 +7,16 @@ use std::sync::Arc;
 
 use annals_core::StoreIdentity;
 use annals_core::disk::Disk;
+use uuid::Uuid;
 
 use super::error::{Damage, Flaw, OpenError, at};
 use super::format::header::SegmentHeader;
+use super::format::tree::{Hash, NODE_LEAVES, root};
 use super::index::file_of;
 use super::open::{existing, take_lock};
 use super::open_files::{FileName, OpenFiles};
 use super::recovery::{Alone, read_alone};
+use super::tree::stored_nodes;
 
 /// What a verification found.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,12 +33,14 @@ pub struct Verified {
     pub bytes: u64,
     /// The hash chain at the end of what was read, where that is sound.
     pub chain: Option<[u8; 32]>,
+    /// The root of the Merkle tree over all events, where all were read and are sound.
+    pub tree_root: Option<[u8; 32]>,
     /// What is damaged, in the order of the log; what depends on it is left out.
     pub damages: Vec<Damage>,
     /// Where a write was cut off, which is cut off when the log is opened: no event in it was acknowledged.
     pub torn_tail: Option<Damage>,
-    /// Index files that are missing or not what their segments make of them. They are made again when the log is opened,
-    /// or when they are needed.
+    /// Index files that are missing or not what their segments make of them, and the file of the tree where an entry is not
+    /// the hash of its events. They are made again when the log is opened, or when they are needed.
     pub stale_indexes: Vec<PathBuf>,
 }
 
@@ -61,6 +66,7 @@ pub fn verify(
         end: 0,
         bytes: 0,
         chain: None,
+        tree_root: None,
         damages: Vec::new(),
         torn_tail: None,
         stale_indexes: Vec::new(),
@@ -80,12 +86,16 @@ pub fn verify(
     let chosen: Vec<_> = (0..headers.len()).filter(|number| wanted(*number)).collect();
     let total = chosen.iter().map(|number| size(*number)).sum();
     let mut read = 0;
+    let mut tree = TreeCheck::default();
     for number in chosen {
         let (this, next) = (&headers[number], headers.get(number + 1));
         verified.segments += 1;
         verified.chain = None;
         match read_alone(&files, this, next) {
-            Ok(alone) => take(&files, this, next, alone, &mut verified)?,
+            Ok(alone) => {
+                tree.add(&alone.leaves);
+                take(&files, this, next, &alone, &mut verified)?;
+            }
             Err(OpenError::Damage(damage)) => verified.damages.push(damage),
             Err(error) => return Err(error),
         }
@@ -107,21 +117,70 @@ pub fn verify(
         };
         verified.damages.push(damage);
     }
+    if (first, last) == (0, u64::MAX) && verified.damages.is_empty() {
+        let sealed = headers.last().map_or(0, |header| header.first_position);
+        tree.compare(&files, found.identity.id, sealed, &mut verified)?;
+        verified.tree_root = Some(tree.root());
+    }
     Ok(verified)
+}
+
+/// The Merkle tree of what is read.
+#[derive(Default)]
+struct TreeCheck {
+    nodes: Vec<Hash>,
+    leaves: Vec<Hash>,
+}
+
+impl TreeCheck {
+    fn add(&mut self, leaves: &[Hash]) {
+        for leaf in leaves {
+            self.leaves.push(*leaf);
+            if self.leaves.len() as u64 == NODE_LEAVES {
+                self.nodes.push(root(&self.leaves));
+                self.leaves.clear();
+            }
+        }
+    }
+
+    /// Holds the file against the nodes of what stands before position `sealed`.
+    fn compare(
+        &self,
+        files: &Arc<OpenFiles>,
+        store: Uuid,
+        sealed: u64,
+        verified: &mut Verified,
+    ) -> Result<(), OpenError> {
+        let count = sealed / NODE_LEAVES;
+        let stored = stored_nodes(files, store, count)?;
+        let whole = stored.iter().zip(&self.nodes).all(|(stored, node)| *stored == Some(*node));
+        if !whole {
+            verified.stale_indexes.push(files.path(FileName::Tree));
+        }
+        Ok(())
+    }
+
+    fn root(&self) -> Hash {
+        let mut hashes = self.nodes.clone();
+        if !self.leaves.is_empty() || hashes.is_empty() {
+            hashes.push(root(&self.leaves));
+        }
+        root(&hashes)
+    }
 }
 
 fn take(
     files: &OpenFiles,
     this: &SegmentHeader,
     next: Option<&SegmentHeader>,
-    alone: Alone,
+    alone: &Alone,
     verified: &mut Verified,
 ) -> Result<(), OpenError> {
     let part = alone.part.read();
     verified.events += u64::from(part.events());
     verified.end = part.first_position + u64::from(part.events());
     verified.chain = Some(alone.chain);
-    verified.torn_tail = alone.tail;
+    verified.torn_tail.clone_from(&alone.tail);
     let Some(next) = next else { return Ok(()) };
     let wanted = file_of(this.store, &part, this.salt, next.previous_end, next.chain);
     let name = FileName::Index(this.segment);

@@ -138,7 +138,7 @@ impl Writer {
             if let Some(checkpoint) = self.durable_now() {
                 shared.preparer.push(Job::Checkpoint(checkpoint));
             }
-            shared.preparer.push(Job::Index);
+            shared.preparer.push(Job::Index(header.first_position));
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use annals_core::{EventId, NewEvent, SchemaFingerprint, Timestamp};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::tree::Hash;
 use super::{bytes_at, put_number, take_number, u16_at, u32_at, u64_at};
 use crate::log::address::Address;
 use crate::log::error::Flaw;
@@ -20,15 +21,13 @@ const COMMIT: u8 = 2;
 /// Kept for "event removed, its hash kept".
 const _REMOVED: u8 = 3;
 /// The fields that say where a frame belongs.
-const PREFIX_BYTES: usize = 24;
+pub(crate) const PREFIX_BYTES: usize = 24;
 /// The fields of an event of fixed size, with the prefix.
 const EVENT_FIXED_BYTES: usize = 64;
 /// The size of a commit frame.
 pub(crate) const COMMIT_BYTES: usize = 80;
 /// The most bytes that the numbers of variable size of an event take: revision, and three lengths.
 const NUMBERS_BYTES_MAX: usize = 10 + 2 + 2 + 5;
-/// Before the leaf hash's content, as in RFC 6962.
-const LEAF_PREFIX: [u8; 1] = [0];
 
 /// What every frame of a segment carries, or is checked with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -271,12 +270,9 @@ impl Chain {
         Chain(hash)
     }
 
-    /// Adds an event, given its frame.
-    pub(crate) fn add(&mut self, frame: &[u8]) {
-        let mut leaf = Sha256::new();
-        leaf.update(LEAF_PREFIX);
-        leaf.update(&frame[PREFIX_BYTES..]);
-        self.0.update(leaf.finalize());
+    /// Adds an event, given the hash of its frame.
+    pub(crate) fn add(&mut self, leaf: &Hash) {
+        self.0.update(leaf);
     }
 
     /// The hash with this batch.

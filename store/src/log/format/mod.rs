@@ -7,6 +7,7 @@ pub(crate) mod header;
 pub(crate) mod identity;
 pub(crate) mod index;
 pub(crate) mod manifest;
+pub(crate) mod tree;
 
 pub(crate) use frame::{COMMIT_BYTES, Chain, FrameIdentity};
 pub(crate) use header::HEADER_BYTES;

@@ -14,6 +14,7 @@ mod repair;
 mod restore;
 mod sabotage;
 mod subscriptions;
+mod tree;
 
 use std::future::Future;
 use std::path::Path;
