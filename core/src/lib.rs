@@ -16,6 +16,7 @@ pub mod process;
 pub mod projection;
 pub mod query;
 pub mod random;
+pub mod retention;
 pub mod store;
 pub mod testing;
 
@@ -32,6 +33,7 @@ pub use process::Process;
 pub use projection::{Facts, Projection, ProjectionRegistry, RowKey, RowScope};
 pub use query::{Direction, EventQuery, Filter, Pattern, QueryItem, ReadQuery, Source, Start};
 pub use random::Random;
+pub use retention::Retention;
 pub use store::{
     Append, AppendError, Appended, Condition, EventStore, ExpectedRevision, ReadError,
     StoreIdentity, StreamWrite,

@@ -15,6 +15,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, Position, RecordedEvent, Revision, StreamName};
 use crate::feed::Batch;
 use crate::query::{Direction, ReadQuery, Source, Start};
+use crate::retention::Retention;
 use crate::store::{
     Append, AppendError, Appended, Condition, EventStore, ReadError, StoreIdentity,
 };
@@ -55,6 +56,28 @@ impl MemoryStore {
     /// Every event, in order.
     pub fn events(&self) -> Vec<RecordedEvent> {
         self.log.lock().events.clone()
+    }
+}
+
+impl Log {
+    /// The first revision that a read shows.
+    fn first_shown(&self, source: &Source, now: Timestamp) -> Revision {
+        let Source::Stream(stream) = source else { return Revision(0) };
+        let of_stream = |stream: &StreamName| self.streams.get(stream).map_or(&[][..], |all| all);
+        let at =
+            |position: &Position| &self.events[usize::try_from(position.0).expect("in memory")];
+        let metadata = Retention::stream_of(stream).and_then(|name| of_stream(&name).last());
+        let Some(metadata) = metadata else { return Revision(0) };
+        let positions = of_stream(stream);
+        let older = |revision: u64, since| {
+            let revision = usize::try_from(revision).expect("in memory");
+            Ok::<_, std::convert::Infallible>(at(&positions[revision]).time < since)
+        };
+        let count = positions.len() as u64;
+        match Retention::parse(&at(metadata).data).first_shown(count, now, older) {
+            Ok(first) => Revision(first),
+            Err(never) => match never {},
+        }
     }
 }
 
@@ -172,8 +195,12 @@ impl EventStore for MemoryStore {
             return futures::stream::iter([Err(error)]).boxed();
         }
         let log = self.log.lock();
+        let first_shown = log.first_shown(&query.source, self.clock.now());
         let wanted = |e: &&RecordedEvent| {
-            of_source(&query, e) && begun(&query, e) && query.filter.matches(e)
+            of_source(&query, e)
+                && e.revision >= first_shown
+                && begun(&query, e)
+                && query.filter.matches(e)
         };
         let limit = query.limit.map_or(usize::MAX, |l| usize::try_from(l).unwrap_or(usize::MAX));
         let events: Vec<_> = match query.direction {
@@ -213,8 +240,17 @@ impl EventStore for MemoryStore {
             let (batch, now) = {
                 let log = store.log.lock();
                 let fresh = &log.events[seen..];
+                // What comes live is shown.
+                let shown = if first {
+                    log.first_shown(&query.source, store.clock.now())
+                } else {
+                    Revision(0)
+                };
                 let wanted = |e: &&RecordedEvent| {
-                    of_source(&query, e) && begun(&query, e) && query.filter.matches(e)
+                    of_source(&query, e)
+                        && e.revision >= shown
+                        && begun(&query, e)
+                        && query.filter.matches(e)
                 };
                 let events = fresh.iter().filter(wanted).cloned().collect();
                 let through = log.events.last().map(|event| event.position);

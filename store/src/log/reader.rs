@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use annals_core::{
-    Batch, Direction, Filter, Position, ReadError, ReadQuery, RecordedEvent, Revision, Source,
-    Start, StreamName, Timestamp,
+    Batch, Direction, Filter, Position, ReadError, ReadQuery, RecordedEvent, Retention, Revision,
+    Source, Start, StreamName, Timestamp,
 };
 use bytes::Bytes;
 
@@ -151,6 +151,16 @@ impl Read {
         Ok(Some(batch))
     }
 
+    /// Whether there is nothing more to fetch.
+    pub(crate) fn is_done(&self) -> bool {
+        self.left == 0
+            || match &self.place {
+                Place::Forwards { at, .. } => *at >= self.end.end,
+                Place::Backwards { before } => *before == 0,
+                Place::Stream { left, .. } | Place::Query { left, .. } => left.is_empty(),
+            }
+    }
+
     /// What closes a read: its end, unless it stopped at its limit.
     pub(crate) fn last_batch(&self) -> Option<Batch> {
         let through = self.end.events.checked_sub(1).map(Position);
@@ -209,7 +219,35 @@ impl Read {
                 if forwards { before..count } else { 0..before }
             }
         };
+        let shown = self.first_shown(stream, count, &runs)?;
+        let left = left.start.max(shown)..left.end.max(shown);
         Ok(Place::Stream { runs, left, loaded: None })
+    }
+
+    /// The first revision of a stream that is shown, of `count`.
+    fn first_shown(
+        &self,
+        stream: &StreamName,
+        count: u64,
+        runs: &[StreamRun],
+    ) -> Result<u64, ScanError> {
+        let index = &self.shared.index;
+        let Some(metadata) = Retention::stream_of(stream) else { return Ok(0) };
+        let of_metadata = index.runs(&metadata, self.end.events)?;
+        let Some(StreamRun { part, run }) = of_metadata.last() else { return Ok(0) };
+        let frame = |part, stream: &StreamName, place| {
+            let numbers = index.stream_numbers(part, stream, place..place + 1)?;
+            self.shared.segments.frame_at(index.addresses(part, &numbers)?[0])
+        };
+        let (bytes, event) = frame(part, &metadata, run.count - 1)?;
+        let older = |revision: u64, since| {
+            let place = runs.partition_point(|run| run.run.first_revision <= revision);
+            let StreamRun { part, run } = &runs[place - 1];
+            let (_, event) = frame(part, stream, revision - run.first_revision)?;
+            Ok::<_, ScanError>(event.coordinates.time < since)
+        };
+        let retention = Retention::parse(&bytes[event.data]);
+        retention.first_shown(count, self.shared.clock.now(), older)
     }
 
     /// Where the event of a position stands; the end of the log for the position behind the last one.

@@ -17,6 +17,8 @@ type Step = BoxFuture<'static, Result<(Read, Option<Batch>), ReadError>>;
 enum State {
     Begin(Arc<Shared>, Box<ReadQuery>, Durable),
     Wait(Step),
+    /// Everything was fetched; what closes the read is left.
+    Done(Box<Read>),
     End,
 }
 
@@ -28,10 +30,12 @@ pub(crate) fn read(shared: Arc<Shared>, query: ReadQuery) -> BoxStream<'static, 
         let step = match state {
             State::Begin(shared, query, end) => begin_read(shared, query, end),
             State::Wait(step) => step,
+            State::Done(read) => return Some((Ok(read.last_batch()?), State::End)),
             State::End => return None,
         };
         Some(match step.await {
             Err(error) => (Err(error), State::End),
+            Ok((read, Some(batch))) if read.is_done() => (Ok(batch), State::Done(Box::new(read))),
             Ok((read, Some(batch))) => (Ok(batch), State::Wait(fetch(read))),
             Ok((read, None)) => (Ok(read.last_batch()?), State::End),
         })

@@ -27,24 +27,30 @@ pub(super) enum Step {
     Wait(u64),
 }
 
-const STREAMS: [&str; 4] = ["account-A", "account-B", "market-X", "$schemas"];
+const STREAMS: [&str; 5] = ["account-A", "account-B", "market-X", "$schemas", "$$account-A"];
+/// Payloads that hide events, where they stand in the stream's metadata.
+const HIDING: [&[u8]; 3] = [b"{\"$maxCount\":2}", b"{\"$tb\":3}", b"{\"$maxAge\":1}"];
 const TYPES: [&str; 3] = ["trading.OrderPlaced", "trading.Filled", "market.TradeRecorded"];
 
 fn any_event() -> impl Strategy<Value = NewEvent> {
     let size = prop_oneof![4 => 0_usize..80, 1 => 200..400_usize];
-    (0_u128..60, 0_usize..3, size, 0_u8..3).prop_map(|(id, event_type, size, tag)| {
-        let mut metadata = Metadata::default();
-        if tag > 0 {
-            metadata.tags.insert(format!("desk:{tag}"));
-        }
-        NewEvent {
-            id: EventId(Uuid::from_u128(id)),
-            event_type: EventType::new(TYPES[event_type]).unwrap(),
-            schema: SchemaFingerprint(u64::from(tag)),
-            metadata: metadata.encode(),
-            data: Bytes::from(vec![tag; size]),
-        }
-    })
+    (0_u128..60, 0_usize..3, size, 0_u8..3, 0_usize..6).prop_map(
+        |(id, event_type, size, tag, hides)| {
+            let mut metadata = Metadata::default();
+            if tag > 0 {
+                metadata.tags.insert(format!("desk:{tag}"));
+            }
+            NewEvent {
+                id: EventId(Uuid::from_u128(id)),
+                event_type: EventType::new(TYPES[event_type]).unwrap(),
+                schema: SchemaFingerprint(u64::from(tag)),
+                metadata: metadata.encode(),
+                data: HIDING
+                    .get(hides)
+                    .map_or(vec![tag; size].into(), |data| Bytes::from_static(data)),
+            }
+        },
+    )
 }
 
 fn any_append() -> impl Strategy<Value = Append> {
@@ -57,7 +63,7 @@ fn any_append() -> impl Strategy<Value = Append> {
             ExpectedRevision::Follows(Revision(revision), EventId(Uuid::from_u128(id)))
         }),
     ];
-    let write = (0_usize..4, expected, prop::collection::vec(any_event(), 0..4));
+    let write = (0_usize..5, expected, prop::collection::vec(any_event(), 0..4));
     (prop::collection::vec(write, 1..3), any_condition()).prop_map(|(writes, condition)| {
         let writes = writes.into_iter().map(|(name, expected, events)| StreamWrite {
             stream: stream(STREAMS[name]),
@@ -110,7 +116,7 @@ fn any_query() -> impl Strategy<Value = ReadQuery> {
     });
     let direction = prop_oneof![Just(Direction::Forwards), Just(Direction::Backwards)];
     let limit = prop::option::of(0_u64..8);
-    (0_usize..8, direction, start, limit, filter).prop_map(
+    (0_usize..9, direction, start, limit, filter).prop_map(
         |(source, direction, start, limit, filter)| {
             let source = STREAMS.get(source).map_or(Source::All, |s| Source::Stream(stream(s)));
             ReadQuery { source, direction, start, limit, filter }
@@ -123,7 +129,7 @@ pub(super) fn any_steps() -> impl Strategy<Value = Vec<Step>> {
         6 => any_append().prop_map(Step::Append),
         6 => any_query().prop_map(Step::Read),
         1 => Just(Step::Reopen),
-        1 => (0_u64..5).prop_map(Step::Wait),
+        1 => prop_oneof![0_u64..5, Just(600_000)].prop_map(Step::Wait),
     ];
     prop::collection::vec(step, 1..40)
 }
