@@ -140,7 +140,7 @@ async fn main() -> Result<(), Failure> {
         indexes / stats.events
     );
     let random = SeededRandom::new(5);
-    let streams = stats.events / STREAM_EVENTS;
+    let streams = events / STREAM_EVENTS;
     let mut times = Vec::new();
     for round in 0..20_000 {
         let name = StreamName::new(format!("account-{}", random.below(streams)))?;

@@ -18,7 +18,7 @@ use super::format::identity;
 use super::index::{Index, RecentIds};
 use super::open_files::{FileName, OpenFiles};
 use super::options::LogOptions;
-use super::preparer::Preparer;
+use super::preparer::{Job, Preparer};
 use super::queue::Queue;
 use super::recovery::{Recovered, read_header, recover};
 use super::segments::Segments;
@@ -70,8 +70,6 @@ pub(crate) fn open(
         Tree::new(identity.id, Arc::clone(&files), Arc::clone(&segments), Arc::clone(&index));
     let active = headers.last().map_or(0, |header| header.first_position);
     tree.begin(active, &recovered.leaves);
-    index.write_files();
-    tree.write(active);
     let mut recent = RecentIds::new(options.remembered_ids);
     index.newest_ids(options.remembered_ids)?.into_iter().for_each(|id| recent.insert(id));
     let sequence = checkpoint.map_or(0, |checkpoint| checkpoint.sequence);
@@ -95,6 +93,8 @@ pub(crate) fn open(
         poisoned: watch::Sender::new(None),
         options,
     });
+    // What is missing of index files and tree is made in the background.
+    shared.preparer.push(Job::Index(active));
     start(shared, recovered, recent, lock)
 }
 
