@@ -180,8 +180,17 @@ fn compare_read(log: &Log, model: &MemoryStore, query: &ReadQuery) -> Result<(),
     Err(format!("{query:?}: {ours:#?}, the model: {theirs:#?}"))
 }
 
+/// More cases where `PROPTEST_CASES` asks for them.
+fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => default,
+        None => ProptestConfig { cases: 192, ..default },
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(config())]
     #[test]
     fn the_log_does_as_the_store_in_memory_does(steps in any_steps()) {
         if let Err(difference) = compare(&steps, &small()) {
