@@ -10,6 +10,7 @@ use annals_core::disk::DiskFile;
 use super::error::{Damage, Flaw, ScanError};
 use super::format::frame::{CommitFrame, EventFrame, Frame};
 use super::format::header::SegmentHeader;
+use super::format::tree::leaf;
 use super::format::{Chain, HEADER_BYTES};
 use super::index::FIRST_OFFSET;
 use super::scan::FrameScan;
@@ -155,7 +156,7 @@ impl Walk {
         {
             return Err(Flaw::Sequence);
         }
-        open.chain.add(bytes);
+        open.chain.add(&leaf(bytes));
         open.count += 1;
         open.time = at.time;
         Ok(())

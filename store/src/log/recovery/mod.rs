@@ -1,30 +1,36 @@
 //! Opens the files of a log: reads every frame of the last segment, and of those that have no good
-//! index file, builds their index, and tells a torn tail from damage. A bad record is a torn tail only where nothing says that it was durable; then it is cut
-//! off. Everything else is damage, and nothing is changed.
+//! index file, builds their index, and tells a torn tail from damage. A bad record is a torn tail
+//! only where nothing says that it was durable; then it is cut off. Everything else is damage, and
+//! nothing is changed.
+
+mod alone;
+mod frames;
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use annals_core::Timestamp;
 use annals_core::disk::DiskFile;
-use annals_core::{EventId, EventType, Metadata, Revision, StreamName, Timestamp};
-use bytes::Bytes;
 use uuid::Uuid;
 
-use super::address::Address;
-use super::error::{Damage, Flaw, OpenError, ScanError, at};
-use super::format::checkpoint::Checkpoint;
-use super::format::frame::{self, CommitFrame, Frame, FrameIdentity};
-use super::format::header::SegmentHeader;
-use super::format::index::IndexHeader;
-use super::format::tree::{Hash, leaf};
-use super::format::{Chain, HEADER_BYTES};
-use super::index::{Entry, FIRST_OFFSET, Index, SharedPart};
-use super::names::Names;
-use super::open_files::{FileName, OpenFiles};
-use super::options::Sabotage;
-use super::scan::{BLOCK_BYTES_MAX, Found, FrameScan};
-use super::segments::Segments;
+use crate::log::address::Address;
+use crate::log::error::{Damage, Flaw, OpenError, ScanError, at};
+use crate::log::format::checkpoint::Checkpoint;
+use crate::log::format::frame::{self, FrameIdentity};
+use crate::log::format::header::SegmentHeader;
+use crate::log::format::index::IndexHeader;
+use crate::log::format::tree::Hash;
+use crate::log::format::{Chain, HEADER_BYTES};
+use crate::log::index::{FIRST_OFFSET, Index, SharedPart};
+use crate::log::names::Names;
+use crate::log::open_files::{FileName, OpenFiles};
+use crate::log::options::Sabotage;
+use crate::log::scan::{BLOCK_BYTES_MAX, Found, FrameScan};
+use crate::log::segments::Segments;
+
+pub(crate) use alone::{Alone, read_alone};
+use frames::{Refused, Uncommitted};
 
 /// What recovery found.
 pub(crate) struct Recovered {
@@ -43,19 +49,6 @@ pub(crate) struct Recovered {
     pub(crate) leaves: Vec<Hash>,
 }
 
-/// An event of a batch whose commit has not come yet.
-struct Uncommitted {
-    stream: StreamName,
-    event_type: EventType,
-    id: EventId,
-    revision: Revision,
-    offset: u32,
-    leaf: Hash,
-    time: Timestamp,
-    /// The frame's metadata, for its tags.
-    metadata: Bytes,
-}
-
 struct Recovery<'a> {
     files: &'a OpenFiles,
     index: &'a Index,
@@ -72,54 +65,6 @@ struct Recovery<'a> {
     /// The segment is read on its own: what stood before it is as its header says.
     alone: bool,
     found: Recovered,
-}
-
-/// A segment that was read on its own.
-pub(crate) struct Alone {
-    /// Its index.
-    pub(crate) part: SharedPart,
-    /// What follows on them in the last segment, where it is not blank: a torn tail, or damage.
-    pub(crate) tail: Option<Damage>,
-    pub(crate) chain: [u8; 32],
-    /// The hashes of its events.
-    pub(crate) leaves: Vec<Hash>,
-}
-
-/// Reads a segment on its own and changes nothing.
-///
-/// # Errors
-/// [`OpenError`]: damage, but for what may be a torn tail.
-pub(crate) fn read_alone(
-    files: &Arc<OpenFiles>,
-    this: &SegmentHeader,
-    next: Option<&SegmentHeader>,
-) -> Result<Alone, OpenError> {
-    let segments = Arc::new(Segments::new(Arc::clone(files), false));
-    let index = Arc::new(Index::new(
-        this.store,
-        Arc::clone(files),
-        Arc::clone(&segments),
-        Sabotage::default(),
-    ));
-    let path = segments.path(this.segment);
-    let mut recovery = Recovery::new(files, &index, None, Sabotage::default());
-    recovery.alone = true;
-    recovery.found.events = this.first_position;
-    recovery.found.batches = this.first_batch;
-    recovery.found.time = Timestamp(this.time);
-    recovery.found.chain = this.chain;
-    recovery.begin(this, &path)?;
-    recovery.index_anew(this);
-    let mut tail = None;
-    if let Some(next) = next {
-        recovery.sealed(this, &path, next.previous_end)?;
-        recovery.begin(next, &segments.path(next.segment))?;
-    } else {
-        tail = recovery.tail(this, &path)?;
-    }
-    let part = recovery.part.take().expect("it was just begun");
-    let Recovered { chain, leaves, .. } = recovery.found;
-    Ok(Alone { part, tail, chain, leaves })
 }
 
 /// Reads the segments, in order, into the index.
@@ -365,144 +310,6 @@ impl<'a> Recovery<'a> {
             position: Some(self.found.events),
             flaw,
         }
-    }
-
-    /// Takes the next frame.
-    fn take(&mut self, scan: &FrameScan, found: &Found) -> Result<(), Refused> {
-        let bytes = scan.block().slice(found.start..found.start + found.length);
-        match &found.frame {
-            Frame::Event(event) => {
-                self.take_event(&bytes, found.offset, event).map_err(Refused::Flaw)
-            }
-            Frame::Commit(commit) => self.take_commit(scan, found, commit),
-        }
-    }
-
-    fn take_event(
-        &mut self,
-        bytes: &Bytes,
-        offset: u32,
-        event: &frame::EventFrame,
-    ) -> Result<(), Flaw> {
-        let coordinates = event.coordinates;
-        let last_time = self.batch.last().map_or(self.found.time, |last| last.time);
-        if coordinates.position != self.found.events + self.batch.len() as u64
-            || u64::from(coordinates.batch) != self.found.batches & u64::from(u32::MAX)
-            || coordinates.time < last_time
-        {
-            return Err(Flaw::Sequence);
-        }
-        let previous = &self.found.chain;
-        let leaf = leaf(bytes);
-        self.batch_chain.get_or_insert_with(|| Chain::behind(previous)).add(&leaf);
-        let stream = self.names.stream(&bytes[event.stream.clone()]).ok_or(Flaw::Fields)?.clone();
-        let event_type = self.names.event_type(&bytes[event.event_type.clone()]);
-        self.batch.push(Uncommitted {
-            stream,
-            event_type: event_type.ok_or(Flaw::Fields)?.clone(),
-            id: event.id,
-            revision: Revision(coordinates.revision),
-            offset,
-            leaf,
-            time: coordinates.time,
-            metadata: bytes.slice(event.metadata.clone()),
-        });
-        Ok(())
-    }
-
-    fn take_commit(
-        &mut self,
-        scan: &FrameScan,
-        found: &Found,
-        commit: &CommitFrame,
-    ) -> Result<(), Refused> {
-        let batch_bytes = found.offset - self.found.end.offset;
-        if u64::from(commit.batch) != self.found.batches & u64::from(u32::MAX)
-            || commit.first_position != self.found.events
-            || commit.count as usize != self.batch.len()
-            || commit.batch_bytes != batch_bytes
-        {
-            return Err(Flaw::Sequence.into());
-        }
-        let chain = self.batch_chain.take().map(Chain::finish);
-        if chain != Some(commit.chain) && !self.sabotage.skip_checksum {
-            return Err(Flaw::Chain.into());
-        }
-        let end = Address { offset: scan.offset(), ..self.found.end };
-        let events = self.found.events + self.batch.len() as u64;
-        if let Some(known) = self.checkpoint.filter(|known| known.end == end)
-            && (known.events != events || known.chain != commit.chain)
-            && !self.sabotage.skip_checksum
-        {
-            return Err(Flaw::Chain.into());
-        }
-        self.found.time = self.batch.last().map_or(self.found.time, |last| last.time);
-        if !self.index_batch()? {
-            self.contradiction = true;
-            return Err(Flaw::Sequence.into());
-        }
-        self.found.chain = commit.chain;
-        self.found.end = end;
-        self.found.events = events;
-        self.found.batches += 1;
-        Ok(())
-    }
-
-    /// Adds the batch to the index; false where a revision does not follow on its stream's last
-    /// one.
-    fn index_batch(&mut self) -> Result<bool, ScanError> {
-        let hashes = self.index.hashes();
-        let part = self.part.as_ref().expect("a segment that is read has a part");
-        for event in self.batch.drain(..) {
-            let next = match self.index.head(&event.stream)? {
-                Some(Revision(last)) => last + 1,
-                None if self.alone => event.revision.0,
-                None => 0,
-            };
-            if event.revision.0 != next {
-                return Ok(false);
-            }
-            self.found.leaves.push(event.leaf);
-            part.write().add(&Entry {
-                offset: event.offset,
-                id: event.id,
-                id_hash: hashes.id(event.id),
-                stream: &event.stream,
-                revision: event.revision,
-                event_type: &event.event_type,
-                tags: &Metadata::tags_of(&event.metadata),
-            });
-        }
-        Ok(true)
-    }
-}
-
-/// Why a frame was not taken.
-enum Refused {
-    /// It is not what must stand there.
-    Flaw(Flaw),
-    /// Whether it is could not be read.
-    Fault(ScanError),
-}
-
-impl Refused {
-    fn into_error(self, place: impl FnOnce(Flaw) -> Damage) -> OpenError {
-        match self {
-            Refused::Flaw(flaw) => place(flaw).into(),
-            Refused::Fault(error) => error.into(),
-        }
-    }
-}
-
-impl From<Flaw> for Refused {
-    fn from(flaw: Flaw) -> Refused {
-        Refused::Flaw(flaw)
-    }
-}
-
-impl From<ScanError> for Refused {
-    fn from(error: ScanError) -> Refused {
-        Refused::Fault(error)
     }
 }
 
