@@ -10,6 +10,7 @@ mod encoder;
 mod error;
 mod format;
 mod index;
+mod live;
 mod names;
 mod open;
 mod open_files;
@@ -69,6 +70,7 @@ struct Running {
     writer: JoinHandle<()>,
     encoder: JoinHandle<()>,
     preparer: JoinHandle<()>,
+    live: JoinHandle<()>,
     #[allow(dead_code, reason = "held for its drop")]
     lock: Box<dyn DiskLock>,
 }
@@ -111,10 +113,12 @@ impl Log {
         let encoder = running.encoder.join();
         self.shared.preparer.stop();
         let preparer = running.preparer.join();
-        if writer.is_err() || encoder.is_err() || preparer.is_err() {
+        self.shared.durable.send_modify(|durable| durable.closed = true);
+        self.shared.live.stop();
+        let live = running.live.join();
+        if writer.is_err() || encoder.is_err() || preparer.is_err() || live.is_err() {
             tracing::error!("a thread of the log ended unexpectedly");
         }
-        self.shared.durable.send_modify(|durable| durable.closed = true);
         self.shared.files.close();
     }
 

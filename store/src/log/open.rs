@@ -16,6 +16,7 @@ use super::format::checkpoint::{CHECKPOINT_BYTES, Checkpoint};
 use super::format::header::SegmentHeader;
 use super::format::identity;
 use super::index::{Index, RecentIds};
+use super::live::Live;
 use super::open_files::{FileName, OpenFiles};
 use super::options::LogOptions;
 use super::preparer::{Job, Preparer};
@@ -90,6 +91,7 @@ pub(crate) fn open(
         preparer: Preparer::new(),
         checkpoints: Checkpoints::new(checkpoint_path, checkpoint_file, sequence),
         durable: watch::Sender::new(durable),
+        live: Live::new(),
         poisoned: watch::Sender::new(None),
         options,
     });
@@ -154,6 +156,7 @@ fn start(
     };
     let beside = Arc::clone(&shared);
     let prepare = Arc::clone(&shared);
+    let live = Arc::clone(&shared);
     let running = Running {
         preparer: spawn(
             "log-prepare",
@@ -161,6 +164,7 @@ fn start(
                 prepare.preparer.run(&prepare);
             }),
         )?,
+        live: spawn("log-live", Box::new(move || live.live.run(&live)))?,
         encoder: spawn("log-encode", Box::new(move || encode_beside(&beside, &encoder)))?,
         writer: spawn("log-write", Box::new(move || writer.run()))?,
         lock,

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::address::Address;
 use super::checkpoints::Checkpoints;
 use super::index::Index;
+use super::live::Live;
 use super::open_files::OpenFiles;
 use super::options::LogOptions;
 use super::preparer::Preparer;
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) preparer: Preparer,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) durable: watch::Sender<Durable>,
+    pub(crate) live: Live,
     pub(crate) poisoned: watch::Sender<Option<Arc<str>>>,
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Closed;
 /// A subscription under way.
 pub(crate) struct Subscription {
     shared: Arc<Shared>,
-    durable: watch::Receiver<Durable>,
+    wakes: watch::Receiver<()>,
     query: ReadQuery,
     wanted: Wanted,
     /// The position behind the last one looked at.
@@ -41,8 +41,8 @@ struct Reading {
 impl Subscription {
     /// Begins at the query's start; `Start::End` means behind what is durable now.
     pub(crate) fn new(shared: Arc<Shared>, query: ReadQuery) -> Subscription {
-        let mut durable = shared.durable.subscribe();
-        let now = *durable.borrow_and_update();
+        let wakes = shared.live.subscribe();
+        let now = *shared.durable.borrow();
         let next = match query.start {
             Start::Position(Position(start)) => start.min(now.events),
             Start::After(Position(start)) => start.saturating_add(1).min(now.events),
@@ -50,13 +50,15 @@ impl Subscription {
             Start::Edge | Start::Revision(_) | Start::Time(_) => 0,
         };
         let wanted = Wanted::of(&query);
-        Subscription { shared, durable, query, wanted, next, fresh: true, reading: None }
+        Subscription { shared, wakes, query, wanted, next, fresh: true, reading: None }
     }
 
     /// Waits for the next batch.
     pub(crate) async fn next_batch(&mut self) -> Result<Batch, ReadError> {
         loop {
-            let now = *self.durable.borrow_and_update();
+            // First, so that what becomes durable from here on wakes again.
+            self.wakes.mark_unchanged();
+            let now = *self.shared.durable.borrow();
             if self.next < now.events {
                 if let Some(batch) = self.step(now).await? {
                     self.fresh = false;
@@ -68,7 +70,7 @@ impl Subscription {
                 let through = Some(Position(now.events - 1));
                 return Ok(Batch { events: Vec::new(), through, caught_up: true });
             }
-            if now.closed || self.durable.changed().await.is_err() {
+            if now.closed || self.wakes.changed().await.is_err() {
                 let attempt = "live events".to_owned();
                 return Err(ReadError::Fault { attempt, source: Arc::new(Closed) });
             }
@@ -98,7 +100,7 @@ impl Subscription {
             // The read is at its end: everything before that was looked at.
             self.next = reading.end;
             let through = reading.end.checked_sub(1).map(Position);
-            let caught_up = self.next >= self.durable.borrow().events;
+            let caught_up = self.next >= self.shared.durable.borrow().events;
             return Ok(Some(Batch { events: Vec::new(), through, caught_up }));
         };
         if let Some(Position(through)) = batch.through {
@@ -106,7 +108,7 @@ impl Subscription {
         }
         // The read began where this subscription is, which may be before its start.
         batch.events.retain(|event| self.has_begun(event));
-        let caught_up = self.next >= self.durable.borrow().events;
+        let caught_up = self.next >= self.shared.durable.borrow().events;
         if self.next < reading.end {
             self.reading = Some(reading);
         }

@@ -148,6 +148,7 @@ impl Writer {
         self.shared.tail.push(Arc::clone(batch));
         let (end, events) = (batch.end(), batch.end_position());
         self.shared.durable.send_replace(Durable { end, events, closed: false });
+        self.shared.live.tell();
         metrics::counter!("annals_store_appends_total").increment(appends as u64);
         metrics::counter!("annals_store_events_total").increment(batch.count);
         metrics::counter!("annals_store_bytes_total").increment(batch.bytes.len() as u64);

@@ -126,3 +126,34 @@ fn a_subscription_from_the_end_sees_only_what_comes_and_ends_when_the_log_is_clo
         assert!(live.next().await.is_none());
     });
 }
+
+/// More than the writer wakes itself.
+#[test]
+fn many_subscriptions_get_everything_in_order_and_end_with_the_log() {
+    const MANY: usize = 300;
+    let log = open_with(&SimulatedDisk::new(1), small()).unwrap();
+    parallel(async {
+        let mut subscriptions: Vec<_> =
+            (0..MANY).map(|_| log.subscribe(ReadQuery::all().from(Start::End))).collect();
+        for id in 1..=200 {
+            log.append(append("s", id, vec![1; 30])).await.unwrap();
+        }
+        for live in &mut subscriptions {
+            let mut next = 0;
+            while next < 200 {
+                let waited = tokio::time::timeout(std::time::Duration::from_secs(20), live.next());
+                for event in waited.await.expect("it is woken").unwrap().unwrap().events {
+                    assert_eq!(event.position, Position(next));
+                    next += 1;
+                }
+            }
+        }
+        log.append(append("s", 201, vec![1])).await.unwrap();
+        log.close();
+        for live in &mut subscriptions {
+            let last = live.next().await.unwrap().unwrap();
+            assert_eq!(last.events.len(), 1);
+            assert!(matches!(live.next().await, Some(Err(ReadError::Fault { .. }))));
+        }
+    });
+}
