@@ -10,12 +10,13 @@ use annals_core::disk::Disk;
 use uuid::Uuid;
 
 use super::error::{Damage, Flaw, OpenError, at};
+use super::format::frame::later_commit;
 use super::format::header::SegmentHeader;
 use super::format::tree::{Hash, NODE_LEAVES, root};
 use super::index::file_of;
 use super::open::{existing, take_lock};
 use super::open_files::{FileName, OpenFiles};
-use super::recovery::{Alone, read_alone};
+use super::recovery::{Alone, read, read_alone};
 use super::tree::stored_nodes;
 
 /// What a verification found.
@@ -109,12 +110,12 @@ pub fn verify(
         && verified.damages.is_empty()
         && known.events > verified.end
     {
-        let damage = Damage {
+        let damage = verified.torn_tail.take().unwrap_or_else(|| Damage {
             file: files.path(FileName::Segment(this.segment)),
-            offset: verified.torn_tail.as_ref().map_or(0, |torn| torn.offset),
+            offset: 0,
             position: Some(verified.end),
             flaw: Flaw::Missing,
-        };
+        });
         verified.damages.push(damage);
     }
     if (first, last) == (0, u64::MAX) && verified.damages.is_empty() {
@@ -180,8 +181,7 @@ fn take(
     verified.events += u64::from(part.events());
     verified.end = part.first_position + u64::from(part.events());
     verified.chain = Some(alone.chain);
-    verified.torn_tail.clone_from(&alone.tail);
-    let Some(next) = next else { return Ok(()) };
+    let Some(next) = next else { return take_tail(files, this, alone, verified) };
     let wanted = file_of(this.store, &part, this.salt, next.previous_end, next.chain);
     let name = FileName::Index(this.segment);
     let path = files.path(name);
@@ -197,6 +197,28 @@ fn take(
                 verified.stale_indexes.push(path);
             }
         }
+    }
+    Ok(())
+}
+
+/// What follows on the last batch is a torn tail, unless a later batch says that it was durable.
+fn take_tail(
+    files: &OpenFiles,
+    this: &SegmentHeader,
+    alone: &Alone,
+    verified: &mut Verified,
+) -> Result<(), OpenError> {
+    let (end, Some(damage)) = (alone.end, alone.tail.clone()) else { return Ok(()) };
+    let name = FileName::Segment(this.segment);
+    let path = files.path(name);
+    let file = files.get(name).map_err(at("opening", &path))?;
+    let length = file.length().map_err(at("reading", &path))?;
+    let rest = read(&*file, &path, end.offset, u32::try_from(length).unwrap_or(u32::MAX))?;
+    if later_commit(&rest, end, this.frames()) {
+        verified.chain = None;
+        verified.damages.push(damage);
+    } else {
+        verified.torn_tail = Some(damage);
     }
     Ok(())
 }

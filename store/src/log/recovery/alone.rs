@@ -5,6 +5,7 @@ use std::sync::Arc;
 use annals_core::Timestamp;
 
 use super::{Recovered, Recovery};
+use crate::log::address::Address;
 use crate::log::error::{Damage, OpenError};
 use crate::log::format::header::SegmentHeader;
 use crate::log::format::tree::Hash;
@@ -19,6 +20,8 @@ pub(crate) struct Alone {
     pub(crate) part: SharedPart,
     /// What follows on them in the last segment, where it is not blank: a torn tail, or damage.
     pub(crate) tail: Option<Damage>,
+    /// Behind its last batch.
+    pub(crate) end: Address,
     pub(crate) chain: [u8; 32],
     /// The hashes of its events.
     pub(crate) leaves: Vec<Hash>,
@@ -57,6 +60,6 @@ pub(crate) fn read_alone(
         tail = recovery.tail(this, &path)?;
     }
     let part = recovery.part.take().expect("it was just begun");
-    let Recovered { chain, leaves, .. } = recovery.found;
-    Ok(Alone { part, tail, chain, leaves })
+    let Recovered { end, chain, leaves, .. } = recovery.found;
+    Ok(Alone { part, tail, end, chain, leaves })
 }

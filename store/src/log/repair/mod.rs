@@ -46,7 +46,7 @@ pub struct Replaced {
     pub kept: Option<PathBuf>,
     /// Bytes taken from the backup.
     pub from_backup: u64,
-    /// Bytes of the log's own behind them.
+    /// Bytes behind them that are the log's own, whether they hold events or not.
     pub own: u64,
 }
 
@@ -242,7 +242,13 @@ impl Repair<'_> {
         let same = self.kept.manifest.identity.epoch == self.identity.epoch;
         let restored_at = if same { u32::MAX } else { length };
         let from_backup = held.record.length.min(sealed_at.unwrap_or(restored_at));
-        let end = sealed_at.unwrap_or(length).max(from_backup).min(length.max(from_backup));
+        let mut end = sealed_at.unwrap_or(length).min(length).max(from_backup);
+        if let Some((file, _)) = &this.file
+            && blank(&**file, &this.path, from_backup, end)?
+        {
+            // What was prepared for more events need not be copied.
+            end = from_backup;
+        }
         let new = self.directory.join(format!("{}.repaired", FileName::Segment(this.number)));
         let backup = Piece { file: &*held.file, path: &held.path, from: 0, end: from_backup };
         let own = this.file.as_ref().map(|(file, _)| Piece {

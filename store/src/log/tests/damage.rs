@@ -179,6 +179,12 @@ fn damage_before_a_later_batch_is_never_taken_for_a_torn_tail() {
         // The last batch is the only one that nothing later vouches for.
         damaged[at] ^= 1;
         disk.replace(segment(1), damaged);
+        let found = verify(Arc::new(disk.clone()), Path::new(FOLDER), (0, u64::MAX), |_, _| {});
+        let found = found.unwrap();
+        assert_eq!(
+            (found.damages.len(), found.torn_tail.is_some()),
+            if batch == 5 { (0, true) } else { (1, false) }
+        );
         let opened = open_with(&disk, small());
         if batch == 5 {
             assert_eq!(opened.unwrap().stats().events, 5);
