@@ -2,6 +2,7 @@
 
 mod debug;
 mod events;
+mod store;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,10 @@ use crate::config::Flags;
 
 pub(super) use debug::{DebugVerb, DiffArguments, HistoryArguments, StateArguments, Target};
 pub(super) use events::{AppendArguments, EventsVerb, ReadArguments, TailArguments, Which};
+pub(super) use store::{
+    StoreBackupArguments, StoreInfoArguments, StoreRepairArguments, StoreRestoreArguments,
+    StoreVerb, StoreVerifyArguments,
+};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done · 1 a check found differences · 2 the request is wrong · 3 not signed in or not allowed
@@ -90,7 +95,7 @@ Examples:  annals command trading open-account --json '{\"account\": \"A001\"}'
     /// Travel in time: the state of a stream or a row at any moment, and what made it
     #[command(subcommand)]
     Debug(DebugVerb),
-    /// Look at the log itself
+    /// Look at the log itself, verify it, back it up, restore it, repair it
     #[command(subcommand)]
     Store(StoreVerb),
     /// Look at the schemas that events were written with
@@ -244,19 +249,6 @@ pub(super) struct ProjectionWorkArguments {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum StoreVerb {
-    /// Identity, size and end of the log
-    #[command(after_help = "Example:  annals store info --json")]
-    Info(StoreInfoArguments),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct StoreInfoArguments {
-    #[command(flatten)]
-    pub(super) shape: Shape,
-}
-
-#[derive(Debug, Subcommand)]
 pub(super) enum SchemaVerb {
     /// Every schema in the log, with the one that this version writes marked
     #[command(after_help = "Example:  annals schema list --json")]
@@ -324,6 +316,11 @@ mod tests {
             "debug history account-A001 --from-position 7 --limit 5 --until revision:9",
             "debug diff account-A001 --from revision:1 --to position:99",
             "store info --json",
+            "store verify --from 5 --to 9 --data d --json",
+            "store backup --to b --data d --json",
+            "store restore --from b --data d --to 120000",
+            "store restore --from b --to 2018-01-01T00:00:00Z --json",
+            "store repair --from b --json",
             "schema list",
         ];
         for line in lines {
@@ -347,6 +344,9 @@ mod tests {
             "debug diff account-A001",
             "events append --stream note-1 --type note.Taken --json {} --expected later",
             "serve --log-format xml",
+            "store backup",
+            "store restore --from b --to yesterday",
+            "store repair",
         ];
         for line in lines {
             let words = std::iter::once("annals").chain(line.split(' ').filter(|w| !w.is_empty()));

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use annals_core::{AppendError, Family, ReadError, StreamName};
 use annals_replay::ReplayError;
 use annals_replay::travel::TravelError;
-use annals_store::log::OpenError;
+use annals_store::log::{BackupError, OpenError};
 
 use super::remote::RemoteError;
 use crate::api::ServeError;
@@ -104,6 +104,12 @@ pub(super) enum CliError {
     /// A rebuild or verification did not end well.
     #[error(transparent)]
     Replay(#[from] ReplayError),
+    /// The log cannot be verified.
+    #[error(transparent)]
+    Log(#[from] OpenError),
+    /// A backup, a restore or a repair did not end well.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// The log takes no writes any more.
     #[error("the log takes no writes any more: {reason}")]
     Poisoned {
@@ -138,6 +144,8 @@ impl CliError {
             CliError::Import(error) => error.family(),
             CliError::Replay(error) => error.family(),
             CliError::Demo(error) => error.family(),
+            CliError::Log(error) => error.family(),
+            CliError::Backup(error) => error.family(),
             CliError::NoLog { .. }
             | CliError::UnknownStream { .. }
             | CliError::UnknownProjection { .. } => Family::NotFound,
@@ -176,6 +184,8 @@ impl CliError {
             | CliError::Demo(_)
             | CliError::NoTrades
             | CliError::Replay(_)
+            | CliError::Log(_)
+            | CliError::Backup(_)
             | CliError::Poisoned { .. }
             | CliError::Stopped
             | CliError::Input(_) => false,
@@ -200,6 +210,12 @@ impl CliError {
     }
 
     fn own_hint(&self) -> Option<&'static str> {
+        if let CliError::Backup(error) = self {
+            return backup_hint(error);
+        }
+        if let CliError::Log(OpenError::Locked { .. }) = self {
+            return Some(STOP_FIRST);
+        }
         if let CliError::Engine(EngineError::Log(OpenError::Locked { .. })) = self {
             return Some(
                 "another annals has it open; to ask a running server, add --server http://HOST:PORT",
@@ -235,5 +251,31 @@ impl CliError {
             return Some("try again with the same --id");
         }
         None
+    }
+}
+
+const STOP_FIRST: &str = "stop what has it open; a backup of a log can be made beside a server";
+
+fn backup_hint(error: &BackupError) -> Option<&'static str> {
+    match error {
+        BackupError::Open(OpenError::Locked { .. }) => Some(STOP_FIRST),
+        BackupError::Open(_) => None,
+        BackupError::Log(_) => Some(
+            "`annals store verify` tells all that is damaged, `annals store repair --from BACKUP` repairs it",
+        ),
+        BackupError::Backup(_) => Some("use another backup; this one was not changed"),
+        BackupError::NoBackup { .. } => Some("`annals store backup --to FOLDER` makes one"),
+        BackupError::Occupied { .. } => Some("give a folder that is empty or not there yet"),
+        BackupError::Foreign { .. } | BackupError::Diverged { .. } => {
+            Some("give another folder; this backup holds a history that this log does not have")
+        }
+        BackupError::BeyondPosition { .. }
+        | BackupError::BeyondTime { .. }
+        | BackupError::BeforeTime { .. } => {
+            Some("without --to, everything in the backup is restored")
+        }
+        BackupError::Unproven(_) | BackupError::Lost { .. } => Some(
+            "nothing was changed; `annals store restore --from BACKUP --data DIR` makes a log of what the backup holds",
+        ),
     }
 }

@@ -17,6 +17,8 @@ pub(super) enum Done {
     Well,
     /// A check was carried out and found differences.
     Differences,
+    /// A check was carried out and found damage.
+    Damaged,
 }
 
 impl Done {
@@ -24,6 +26,7 @@ impl Done {
         match self {
             Done::Well => ExitCode::SUCCESS,
             Done::Differences => ExitCode::from(1),
+            Done::Damaged => ExitCode::from(code(Family::Damage)),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod debug;
 mod events;
+mod log;
 mod projections;
 mod store;
 
@@ -12,6 +13,10 @@ use super::output::Look;
 
 pub(super) use debug::{difference, history, snapshot};
 pub(super) use events::event_line;
+pub(super) use log::{
+    BackupMade, LogRepaired, LogRestored, LogVerified, backup_made, log_repaired, log_restored,
+    log_verified,
+};
 pub(super) use projections::{Projections, Rebuilt, Verified, rebuilt, statuses, verified};
 pub(super) use store::{SchemaInfo, StoreInfo, imported, schemas, store_info};
 

@@ -10,9 +10,7 @@ mod schema;
 mod serve;
 mod store;
 
-use super::arguments::{
-    Arguments, Global, ImportVerb, SchemaVerb, ServeArguments, StoreVerb, Verb,
-};
+use super::arguments::{Arguments, Global, ImportVerb, SchemaVerb, ServeArguments, Verb};
 use super::error::CliError;
 use super::exit::Done;
 use crate::config::{Config, Flags};
@@ -39,7 +37,7 @@ async fn carry_out(config: &Config, verb: Verb) -> Result<Done, CliError> {
         Verb::Events(verb) => events::events(config, verb).await,
         Verb::Projection(verb) => Box::pin(projection::projection(config, verb)).await,
         Verb::Debug(verb) => debug::debug(config, verb).await,
-        Verb::Store(StoreVerb::Info(arguments)) => store::info(config, arguments).await,
+        Verb::Store(verb) => store::store(config, verb).await,
         Verb::Schema(SchemaVerb::List(arguments)) => schema::list(config, arguments).await,
     }
 }

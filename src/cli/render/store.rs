@@ -1,5 +1,6 @@
 //! The log and its schemas as text.
 
+use annals_core::Timestamp;
 use serde::Serialize;
 
 use super::super::output::Look;
@@ -19,12 +20,19 @@ pub(in super::super) struct StoreInfo {
     pub(in super::super) head: Option<u64>,
     /// Durable events.
     pub(in super::super) events: u64,
+    /// When the first and the last of them were recorded.
+    pub(in super::super) first_time: Option<Timestamp>,
+    pub(in super::super) last_time: Option<Timestamp>,
     /// Streams that have an event.
     pub(in super::super) streams: u64,
     /// Segment files.
     pub(in super::super) segments: u64,
     /// Bytes in them.
     pub(in super::super) bytes: u64,
+    /// Index files of sealed segments.
+    pub(in super::super) index_files: u64,
+    /// Bytes in them.
+    pub(in super::super) index_bytes: u64,
 }
 
 /// One schema in the log.
@@ -44,14 +52,19 @@ pub(in super::super) struct SchemaInfo {
 pub(in super::super) fn store_info(info: &StoreInfo, look: Look) -> String {
     let mut table = table(look, &["WHAT", "FIGURE"]);
     let head = info.head.map_or_else(|| "none yet".to_owned(), grouped);
+    let time = |time: Option<Timestamp>| time.map_or("-".to_owned(), |time| time.to_string());
     let rows = [
         ("folder", info.folder.clone()),
         ("store", format!("{}, epoch {}", info.id, info.epoch)),
         ("last position", head),
         ("events", grouped(info.events)),
+        ("the first recorded", time(info.first_time)),
+        ("the last recorded", time(info.last_time)),
         ("streams", grouped(info.streams)),
         ("segments", grouped(info.segments)),
         ("bytes", grouped(info.bytes)),
+        ("index files", grouped(info.index_files)),
+        ("bytes in them", grouped(info.index_bytes)),
     ];
     table.add_rows(rows.map(|(what, figure)| [what.to_owned(), figure]));
     finish(&table)
@@ -100,19 +113,27 @@ mod tests {
             epoch: 1,
             head: Some(1_234_566),
             events: 1_234_567,
+            first_time: Some(Timestamp(1_514_764_802_610_000)),
+            last_time: None,
             streams: 101,
             segments: 3,
             bytes: 160_000_000,
+            index_files: 2,
+            index_bytes: 3_000_000,
         };
         insta::assert_snapshot!(store_info(&info, Look::default()), @r"
-        WHAT           FIGURE
-        folder         .annals/log
-        store          00000000-0000-0000-0000-000000000007, epoch 1
-        last position  1,234,566
-        events         1,234,567
-        streams        101
-        segments       3
-        bytes          160,000,000
+        WHAT                FIGURE
+        folder              .annals/log
+        store               00000000-0000-0000-0000-000000000007, epoch 1
+        last position       1,234,566
+        events              1,234,567
+        the first recorded  2018-01-01T00:00:02.61Z
+        the last recorded   -
+        streams             101
+        segments            3
+        bytes               160,000,000
+        index files         2
+        bytes in them       3,000,000
         ");
     }
 
