@@ -42,7 +42,9 @@ impl Peer for Annals {
     }
 
     async fn version(&mut self) -> Result<String, PeerError> {
-        server::version(&self.program).await
+        let version = server::version(&self.program).await?;
+        // There is no role for the log alone so far.
+        Ok(format!("{version}, role all: read models and analytics run beside the log"))
     }
 
     async fn callers(&self, load: Load) -> Result<Vec<Appender>, PeerError> {

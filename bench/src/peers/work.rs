@@ -112,7 +112,10 @@ impl Work {
     pub(crate) fn way(self, system: System) -> &'static str {
         match (self, system) {
             (Work::Bytes, System::Postgres) => "table and its two indexes, without the WAL",
-            (Work::Bytes, _) => "every file, without zeros at its end",
+            (Work::Bytes, System::Annals) => {
+                "the log's files, without zeros at the end, the last segment without index"
+            }
+            (Work::Bytes, System::Umadb) => "its file, without zeros at the end",
             (Work::Single, System::Postgres) => "one insert a commit, Unix socket",
             (_, System::Postgres) => "one insert of many rows a commit, Unix socket",
             (Work::ManyStreams | Work::OneStream, _) => "gRPC, bidirectional",
