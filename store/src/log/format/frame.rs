@@ -281,17 +281,27 @@ impl Chain {
     }
 }
 
+/// Every commit frame within `bytes`, wherever it stands, and the offset where it ends.
+pub(crate) fn commits(
+    bytes: &[u8],
+    identity: FrameIdentity,
+) -> impl Iterator<Item = (usize, CommitFrame)> {
+    let magic = MAGIC.to_le_bytes();
+    bytes.windows(COMMIT_BYTES).enumerate().filter_map(move |(offset, window)| {
+        let likely = window[..2] == magic
+            && window[3] == COMMIT
+            && u32_at(window, 8) as usize == COMMIT_BYTES;
+        match likely.then(|| decode(window, identity, false)) {
+            Some(Ok(Frame::Commit(commit))) => Some((offset + COMMIT_BYTES, commit)),
+            Some(Ok(Frame::Event(_)) | Err(_)) | None => None,
+        }
+    })
+}
+
 /// Finds a batch in `bytes`, which begin at `from` of the segment, that was written when everything
 /// up to a place behind `from` was durable: then what stands at `from` is damage, not a torn tail.
 pub(crate) fn later_commit(bytes: &[u8], from: Address, identity: FrameIdentity) -> bool {
-    let magic = MAGIC.to_le_bytes();
-    bytes.windows(COMMIT_BYTES).any(|window| {
-        window[..2] == magic
-            && window[3] == COMMIT
-            && u32_at(window, 8) as usize == COMMIT_BYTES
-            && matches!(decode(window, identity, false),
-                Ok(Frame::Commit(commit)) if commit.durable_upto > from)
-    })
+    commits(bytes, identity).any(|(_, commit)| commit.durable_upto > from)
 }
 
 #[cfg(test)]

@@ -8,12 +8,13 @@ use annals_core::disk::DiskFile;
 use super::Repair;
 use crate::log::backup::BackupError;
 use crate::log::backup::files;
-use crate::log::batches::{Place, header_of};
+use crate::log::batches::header_of;
 use crate::log::error::{Damage, Flaw, ScanError, at};
-use crate::log::format::COMMIT_BYTES;
+use crate::log::format::frame::{CommitFrame, FrameIdentity, commits};
 use crate::log::format::header::SegmentHeader;
 use crate::log::open::segment_number;
 use crate::log::open_files::FileName;
+use crate::log::recovery::read;
 
 /// A segment of the log as it is found.
 pub(super) struct Found {
@@ -66,15 +67,17 @@ impl Found {
         self.header.as_ref().ok()
     }
 
-    /// Whether the commit before this place stands in the damaged file too, byte for byte: its hash chain is that of
-    /// everything before it.
-    pub(super) fn holds_commit(&self, anew: &dyn DiskFile, place: &Place) -> bool {
-        let Some((file, _)) = &self.file else { return false };
-        let from = u64::from(place.offset) - COMMIT_BYTES as u64;
-        let [mut ours, mut theirs] = [[0; COMMIT_BYTES]; 2];
-        let whole = |read: std::io::Result<usize>| read.is_ok_and(|read| read == COMMIT_BYTES);
-        whole(file.read_at(&mut ours, from))
-            && whole(anew.read_at(&mut theirs, from))
-            && ours == theirs
+    /// The commits that are left in the damaged file before `end`: where each ends, and the hash chain in it.
+    pub(super) fn commits(
+        &self,
+        frames: FrameIdentity,
+        end: u32,
+    ) -> Result<Vec<(u32, [u8; 32])>, BackupError> {
+        let Some((file, _)) = &self.file else { return Ok(Vec::new()) };
+        let bytes = read(&**file, &self.path, 0, end)?;
+        let placed = |(end, commit): (usize, CommitFrame)| {
+            (u32::try_from(end).expect("a segment is small"), commit.chain)
+        };
+        Ok(commits(&bytes, frames).map(placed).collect())
     }
 }

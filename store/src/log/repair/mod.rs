@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use annals_core::StoreIdentity;
 use annals_core::disk::{Disk, DiskFile};
+use hashbrown::HashMap;
 
 use super::address::Address;
 use super::backup::BackupError;
@@ -280,16 +281,9 @@ impl Repair<'_> {
         let (path, header) = (anew.new.clone(), held.header);
         let file = files::open(&*self.disk, &path)?;
         let end = anew.from_backup + anew.own;
-        let mut continued = false;
-        let mut stood = false;
-        let mut known = false;
+        let mut ends = HashMap::new();
         let walked = walk(&file, &path, &header, end, |place, _| {
-            continued |= place.offset > anew.from_backup;
-            known |= self.checkpoint.is_some_and(|known| {
-                let here = Address { segment: this.number, offset: place.offset };
-                known.end == here && known.chain == place.chain
-            });
-            stood = stood || (place.offset <= anew.from_backup && this.holds_commit(&*file, place));
+            ends.insert(place.offset, place.chain);
             true
         })?;
         let damage = || anew.damage.clone();
@@ -299,7 +293,17 @@ impl Repair<'_> {
         if let Some(next) = next.and_then(Found::sound_header) {
             let proven = walked.end.continued_by(next);
             proven.map_err(|_| BackupError::Unproven(damage()))?;
-        } else if next.is_none() && !(continued || known || stood) {
+            return Ok(Settled { path, header, walked });
+        }
+        // What is left of the log must agree with the backup, and something must be left.
+        let mut left = this.commits(header.frames(), anew.from_backup)?;
+        let within = |known: &Checkpoint| {
+            known.end.segment == this.number && known.end.offset <= anew.from_backup
+        };
+        left.extend(self.checkpoint.filter(within).map(|known| (known.end.offset, known.chain)));
+        let agrees = left.iter().all(|(end, chain)| ends.get(end) == Some(chain));
+        let proven = !left.is_empty() || walked.end.offset > anew.from_backup;
+        if !agrees || (next.is_none() && !proven) {
             return Err(BackupError::Unproven(damage()));
         }
         Ok(Settled { path, header, walked })

@@ -165,6 +165,9 @@ fn a_backup_beside_appends_holds_all_that_was_acknowledged_before() {
             let fork = disk.fork();
             let restored = restore_upto(&fork, Upto::Everything).unwrap();
             assert_eq!(restored.events, events);
+            let cut = fork.crash(Survival::Nothing);
+            let left = events_in(&cut, FOLDER).len() as u64;
+            assert!(left >= events, "a power cut took {events} - {left} events of the backup");
             if ended {
                 break;
             }
@@ -392,4 +395,53 @@ fn a_log_whose_tail_was_torn_is_backed_up_without_it() {
     assert!(back_up(&disk).unwrap().events > events);
     restore_upto(&disk, Upto::Everything).unwrap();
     assert_eq!(events_in(&disk, RESTORED), events_in(&disk, FOLDER));
+}
+
+#[test]
+fn no_power_cut_takes_from_the_log_what_a_backup_holds() {
+    let run = |disk: &SimulatedDisk| {
+        if let Ok(log) = open_with(disk, small()) {
+            let appends = (1..12).map(|id| log.append(several(id)));
+            block_on(async {
+                for answer in appends {
+                    if answer.await.is_err() {
+                        break;
+                    }
+                }
+            });
+            log.close();
+        }
+    };
+    let disk = SimulatedDisk::new(13);
+    run(&disk);
+    let mut held = 0;
+    for number in 1..=disk.operations() {
+        for fault in [Fault::Once, Fault::Lasting] {
+            let disk = SimulatedDisk::new(13 + number);
+            disk.fail_operation(number, fault);
+            run(&disk);
+            let left = disk.kill();
+            let Ok(made) = back_up(&left) else { continue };
+            held += made.events;
+            let cut = left.crash(Survival::Nothing);
+            let events = events_in(&cut, FOLDER).len() as u64;
+            assert!(events >= made.events, "operation {number}: {events} of {}", made.events);
+        }
+    }
+    assert!(held > 100, "{held} events were backed up");
+}
+
+#[test]
+fn what_an_ended_process_left_unsynced_is_durable_before_it_is_copied() {
+    let disk = SimulatedDisk::new(14);
+    let log = open_with(&disk, small()).unwrap();
+    block_on(log.append(several(1))).unwrap();
+    // It ends after a write and before the sync.
+    disk.lie_about_syncs(true);
+    block_on(log.append(several(2))).unwrap();
+    let left = disk.kill();
+    left.lie_about_syncs(false);
+    let made = back_up(&left).unwrap();
+    assert_eq!(made.events, 5);
+    assert_eq!(events_in(&left.crash(Survival::Nothing), FOLDER).len(), 5);
 }

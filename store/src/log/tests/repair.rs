@@ -293,3 +293,64 @@ fn a_repair_cut_short_anywhere_can_be_made_again() {
         }
     }
 }
+
+/// Two logs that were one up to some event, each then closed, and the first one with the backup of the second.
+fn copies_that_parted(
+    ours: std::ops::Range<u128>,
+    theirs: std::ops::Range<u128>,
+) -> (SimulatedDisk, u32) {
+    let disk = SimulatedDisk::new(8);
+    grow(&disk, 1..4);
+    let other = disk.fork();
+    grow(&disk, ours);
+    grow(&other, theirs);
+    back_up(&other).unwrap();
+    disk.create_directory(Path::new(BACKUP)).unwrap();
+    for (path, bytes) in contents(&other, BACKUP) {
+        disk.replace(path, bytes);
+    }
+    let last = segments(&disk);
+    (disk, last)
+}
+
+#[test]
+fn a_backup_of_a_copy_that_went_another_way_is_refused() {
+    // Appends of the same sizes, of others, and more or fewer of them.
+    for (ours, theirs) in [
+        (101..102, 104..105),
+        (100..101, 102..103),
+        (102..103, 100..101),
+        (102..105, 105..106),
+        (102..103, 105..108),
+        (102..125, 105..128),
+        (102..125, 104..127),
+    ] {
+        let case = format!("{ours:?} and {theirs:?}");
+        let (disk, last) = copies_that_parted(ours, theirs);
+        for (number, damage) in
+            [(1, CHANGES[0]), (1, CHANGES[1]), (1, CHANGES[4]), (last, CHANGES[5])]
+        {
+            let damaged = disk.fork();
+            change(&damaged, number, damage);
+            let error = refused(&damaged);
+            assert_eq!(error.family(), annals_core::Family::Damage, "{case}: {error:?}");
+        }
+        let missing = disk.fork();
+        missing.remove(&segment(last)).unwrap();
+        refused(&missing);
+    }
+}
+
+#[test]
+fn where_nothing_is_left_of_the_end_nothing_is_proven() {
+    let disk = SimulatedDisk::new(9);
+    let log = open_with(&disk, small()).unwrap();
+    block_on(log.append(several(1))).unwrap();
+    log.backup(Path::new(BACKUP), |_, _| {}).unwrap();
+    let disk = disk.crash(Survival::Everything);
+    let blank = disk.fork();
+    change(&blank, 1, |bytes| bytes.fill(0));
+    assert!(matches!(refused(&blank), BackupError::Unproven(_)));
+    disk.remove(&segment(1)).unwrap();
+    assert!(matches!(refused(&disk), BackupError::Unproven(_)));
+}
