@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use annals_core::clock::SimulatedClock;
-use annals_core::disk::RealDisk;
+use annals_core::disk::{Disk, RealDisk};
 use annals_core::{EventStore, ReadQuery};
 
+use super::super::{Upto, backup, restore};
 use super::{EPOCH, append, block_on, open_at, read, small};
 
 const FILES: [&str; 3] = ["identity", "checkpoint", "00000001.segment"];
@@ -62,4 +63,44 @@ fn a_log_of_version_1_is_read_and_goes_on() {
     });
     log.close();
     assert_eq!(open().unwrap().stats().events, 5);
+}
+
+const BACKUP_FILES: [&str; 2] = ["manifest", "00000001-4875.segment"];
+
+fn golden_backup() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/backup-1")
+}
+
+#[test]
+fn the_backup_of_version_1_is_written_as_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let [log, target] = ["log", "backup"].map(|name| folder.path().join(name));
+    write_log(&log);
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    backup(&disk, &log, &target, &SimulatedClock::new(EPOCH), |_, _| {}).unwrap();
+    for name in BACKUP_FILES {
+        let written = std::fs::read(target.join(name)).unwrap();
+        if std::env::var_os("ANNALS_BLESS").is_some() {
+            std::fs::create_dir_all(golden_backup()).unwrap();
+            std::fs::write(golden_backup().join(name), &written).unwrap();
+        }
+        let kept = std::fs::read(golden_backup().join(name)).unwrap();
+        assert!(written == kept, "{name} is written otherwise than in version 1");
+    }
+}
+
+#[test]
+fn a_backup_of_version_1_is_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let [from, target] = ["backup", "log"].map(|name| folder.path().join(name));
+    std::fs::create_dir(&from).unwrap();
+    for name in BACKUP_FILES {
+        std::fs::copy(golden_backup().join(name), from.join(name)).unwrap();
+    }
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    restore(&disk, &from, &target, Upto::Everything, |_, _| {}).unwrap();
+    let log = open_at(disk, &target, SimulatedClock::new(EPOCH), small()).unwrap();
+    let events = block_on(read(&log, ReadQuery::all())).unwrap();
+    let ids: Vec<_> = events.iter().map(|event| event.id.0.as_u128()).collect();
+    assert_eq!((ids, log.identity().epoch), (vec![1, 2, 3, 4], 2));
 }
