@@ -9,14 +9,13 @@ use annals_core::StoreIdentity;
 use annals_core::disk::Disk;
 use uuid::Uuid;
 
-use super::error::{Damage, Flaw, OpenError, at};
-use super::format::frame::later_commit;
+use super::error::{Damage, OpenError, at};
 use super::format::header::SegmentHeader;
 use super::format::tree::{Hash, NODE_LEAVES, root};
 use super::index::file_of;
 use super::open::{existing, take_lock};
 use super::open_files::{FileName, OpenFiles};
-use super::recovery::{Alone, read, read_alone};
+use super::recovery::{Alone, Behind, read_alone};
 use super::tree::stored_nodes;
 
 /// What a verification found.
@@ -92,7 +91,8 @@ pub fn verify(
         let (this, next) = (&headers[number], headers.get(number + 1));
         verified.segments += 1;
         verified.chain = None;
-        match read_alone(&files, this, next) {
+        let behind = next.map_or(Behind::End(found.checkpoint), Behind::Segment);
+        match read_alone(&files, this, behind) {
             Ok(alone) => {
                 tree.add(&alone.leaves);
                 take(&files, this, next, &alone, &mut verified)?;
@@ -103,20 +103,6 @@ pub fn verify(
         read += size(number);
         verified.bytes += size(number);
         on_bytes(read, total);
-    }
-    // Only the end of the log tells whether it reaches as far as it must.
-    if let (Some(known), Some(this)) = (found.checkpoint, headers.last())
-        && last == u64::MAX
-        && verified.damages.is_empty()
-        && known.events > verified.end
-    {
-        let damage = verified.torn_tail.take().unwrap_or_else(|| Damage {
-            file: files.path(FileName::Segment(this.segment)),
-            offset: 0,
-            position: Some(verified.end),
-            flaw: Flaw::Missing,
-        });
-        verified.damages.push(damage);
     }
     if (first, last) == (0, u64::MAX) && verified.damages.is_empty() {
         let sealed = headers.last().map_or(0, |header| header.first_position);
@@ -181,7 +167,8 @@ fn take(
     verified.events += u64::from(part.events());
     verified.end = part.first_position + u64::from(part.events());
     verified.chain = Some(alone.chain);
-    let Some(next) = next else { return take_tail(files, this, alone, verified) };
+    verified.torn_tail.clone_from(&alone.tail);
+    let Some(next) = next else { return Ok(()) };
     let wanted = file_of(this.store, &part, this.salt, next.previous_end, next.chain);
     let name = FileName::Index(this.segment);
     let path = files.path(name);
@@ -197,28 +184,6 @@ fn take(
                 verified.stale_indexes.push(path);
             }
         }
-    }
-    Ok(())
-}
-
-/// What follows on the last batch is a torn tail, unless a later batch says that it was durable.
-fn take_tail(
-    files: &OpenFiles,
-    this: &SegmentHeader,
-    alone: &Alone,
-    verified: &mut Verified,
-) -> Result<(), OpenError> {
-    let (end, Some(damage)) = (alone.end, alone.tail.clone()) else { return Ok(()) };
-    let name = FileName::Segment(this.segment);
-    let path = files.path(name);
-    let file = files.get(name).map_err(at("opening", &path))?;
-    let length = file.length().map_err(at("reading", &path))?;
-    let rest = read(&*file, &path, end.offset, u32::try_from(length).unwrap_or(u32::MAX))?;
-    if later_commit(&rest, end, this.frames()) {
-        verified.chain = None;
-        verified.damages.push(damage);
-    } else {
-        verified.torn_tail = Some(damage);
     }
     Ok(())
 }

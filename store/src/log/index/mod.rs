@@ -24,7 +24,7 @@ use super::format::HEADER_BYTES;
 use super::format::index::IndexHeader;
 use super::open_files::{FileName, OpenFiles};
 use super::options::Sabotage;
-use super::recovery::{read_alone, read_header};
+use super::recovery::{Behind, read_alone, read_header};
 use super::segments::Segments;
 
 pub(crate) use file::Run;
@@ -151,7 +151,7 @@ impl Index {
         let header = |segment| read_header(&self.files.files, segment, self.store);
         let read = || {
             let (this, next) = (header(part.segment())?, header(part.segment() + 1)?);
-            read_alone(&self.files.files, &this, Some(&next))
+            read_alone(&self.files.files, &this, Behind::Segment(&next))
         };
         let made = Part::Memory(
             read()

@@ -7,6 +7,7 @@ use annals_core::Timestamp;
 use super::{Recovered, Recovery};
 use crate::log::address::Address;
 use crate::log::error::{Damage, OpenError};
+use crate::log::format::checkpoint::Checkpoint;
 use crate::log::format::header::SegmentHeader;
 use crate::log::format::tree::Hash;
 use crate::log::index::{Index, SharedPart};
@@ -18,13 +19,22 @@ use crate::log::segments::Segments;
 pub(crate) struct Alone {
     /// Its index.
     pub(crate) part: SharedPart,
-    /// What follows on them in the last segment, where it is not blank: a torn tail, or damage.
+    /// What a write that was cut off left behind the last batch of the last segment.
     pub(crate) tail: Option<Damage>,
     /// Behind its last batch.
     pub(crate) end: Address,
     pub(crate) chain: [u8; 32],
     /// The hashes of its events.
     pub(crate) leaves: Vec<Hash>,
+}
+
+/// What stands behind a segment.
+#[derive(Clone, Copy)]
+pub(crate) enum Behind<'a> {
+    /// The next one.
+    Segment(&'a SegmentHeader),
+    /// The end of the log, which reaches as far as the checkpoint says.
+    End(Option<Checkpoint>),
 }
 
 /// Reads a segment on its own and changes nothing.
@@ -34,7 +44,7 @@ pub(crate) struct Alone {
 pub(crate) fn read_alone(
     files: &Arc<OpenFiles>,
     this: &SegmentHeader,
-    next: Option<&SegmentHeader>,
+    behind: Behind<'_>,
 ) -> Result<Alone, OpenError> {
     let segments = Arc::new(Segments::new(Arc::clone(files), false));
     let index = Arc::new(Index::new(
@@ -44,7 +54,11 @@ pub(crate) fn read_alone(
         Sabotage::default(),
     ));
     let path = segments.path(this.segment);
-    let mut recovery = Recovery::new(files, &index, None, Sabotage::default());
+    let checkpoint = match behind {
+        Behind::Segment(_) => None,
+        Behind::End(checkpoint) => checkpoint,
+    };
+    let mut recovery = Recovery::new(files, &index, checkpoint, Sabotage::default());
     recovery.alone = true;
     recovery.found.events = this.first_position;
     recovery.found.batches = this.first_batch;
@@ -53,11 +67,17 @@ pub(crate) fn read_alone(
     recovery.begin(this, &path)?;
     recovery.index_anew(this);
     let mut tail = None;
-    if let Some(next) = next {
+    if let Behind::Segment(next) = behind {
         recovery.sealed(this, &path, next.previous_end)?;
         recovery.begin(next, &segments.path(next.segment))?;
     } else {
         tail = recovery.tail(this, &path)?;
+        if let Some(bad) = &tail
+            && !recovery.is_torn(this, &path)?
+        {
+            return Err(bad.clone().into());
+        }
+        recovery.reached(&path)?;
     }
     let part = recovery.part.take().expect("it was just begun");
     let Recovered { end, chain, leaves, .. } = recovery.found;

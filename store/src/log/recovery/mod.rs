@@ -29,7 +29,7 @@ use crate::log::options::Sabotage;
 use crate::log::scan::{BLOCK_BYTES_MAX, Found, FrameScan};
 use crate::log::segments::Segments;
 
-pub(crate) use alone::{Alone, read_alone};
+pub(crate) use alone::{Alone, Behind, read_alone};
 use frames::{Refused, Uncommitted};
 
 /// What recovery found.
@@ -199,7 +199,7 @@ impl<'a> Recovery<'a> {
         let length = file.length().map_err(at("reading", path))?;
         let end = u32::try_from(length).unwrap_or(u32::MAX);
         if let Some(damage) = torn {
-            self.cut(this, &*file, path, damage, end)?;
+            self.cut(this, &*file, path, damage)?;
         } else if length == this.segment_bytes {
             self.found.file = Some(file);
             self.found.room_end = end;
@@ -236,6 +236,17 @@ impl<'a> Recovery<'a> {
         Ok(torn.map(|damage| Damage { position: Some(self.found.events), ..damage }))
     }
 
+    /// Whether what stands behind the last whole batch may be a torn tail: nothing says that it was durable.
+    fn is_torn(&self, this: &SegmentHeader, path: &Path) -> Result<bool, OpenError> {
+        let cut = self.found.end;
+        let known = self.checkpoint.is_some_and(|checkpoint| checkpoint.end > cut);
+        let file = self.file(this, path)?;
+        let length = file.length().map_err(at("reading", path))?;
+        let end = u32::try_from(length).unwrap_or(u32::MAX);
+        let rest = read(&*file, path, cut.offset, end)?;
+        Ok(!known && !self.contradiction && !frame::later_commit(&rest, cut, this.frames()))
+    }
+
     /// Cuts a torn tail off, if it is one.
     fn cut(
         &mut self,
@@ -243,15 +254,10 @@ impl<'a> Recovery<'a> {
         file: &dyn DiskFile,
         path: &Path,
         bad: Damage,
-        end: u32,
     ) -> Result<(), OpenError> {
         let cut = self.found.end;
-        if !self.sabotage.cut_damage_off {
-            let known = self.checkpoint.is_some_and(|checkpoint| checkpoint.end > cut);
-            let rest = read(file, path, cut.offset, end)?;
-            if known || self.contradiction || frame::later_commit(&rest, cut, this.frames()) {
-                return Err(bad.into());
-            }
+        if !self.sabotage.cut_damage_off && !self.is_torn(this, path)? {
+            return Err(bad.into());
         }
         self.batch.clear();
         self.batch_chain = None;

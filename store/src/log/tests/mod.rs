@@ -8,6 +8,7 @@ mod damage;
 mod faults;
 mod golden;
 mod index;
+mod mangled;
 mod model;
 mod oracle;
 mod repair;

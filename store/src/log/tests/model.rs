@@ -181,7 +181,7 @@ fn compare_read(log: &Log, model: &MemoryStore, query: &ReadQuery) -> Result<(),
 }
 
 /// More cases where `PROPTEST_CASES` asks for them.
-fn config() -> ProptestConfig {
+pub(super) fn config() -> ProptestConfig {
     let default = ProptestConfig::default();
     match std::env::var_os("PROPTEST_CASES") {
         Some(_) => default,
