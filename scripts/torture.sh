@@ -33,6 +33,8 @@ until [ "$SECONDS" -ge $((MINUTES * 60)) ] || [ "$failed" -ne 0 ]; do
     cargo test -q --release --locked --package annals-store --lib -- --nocapture every_power_cut
   run model "$seed" 'test result' env "PROPTEST_RNG_SEED=$seed" PROPTEST_CASES=4000 \
     cargo test -q --release --locked --package annals-store --lib -- the_log_does_as_the_store
+  run mangled "$seed" 'test result' env "PROPTEST_RNG_SEED=$seed" PROPTEST_CASES=4000 \
+    cargo test -q --release --locked --package annals-store --lib -- mangled_files
 done
 awk -F'\t' 'NR > 1 && $6 == "passed" { n[$3]++ } END { for (check in n) print check ": " n[check] " runs passed" }' "$LEDGER"
 exit "$failed"

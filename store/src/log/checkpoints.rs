@@ -13,21 +13,36 @@ use super::format::checkpoint::Checkpoint;
 pub(crate) struct Checkpoints {
     path: PathBuf,
     file: Arc<dyn DiskFile>,
-    sequence: Mutex<u64>,
+    newest: Mutex<Newest>,
+}
+
+/// What was written last.
+struct Newest {
+    sequence: u64,
+    events: u64,
 }
 
 impl Checkpoints {
-    /// The file, and the newest sequence number in it.
-    pub(crate) fn new(path: PathBuf, file: Arc<dyn DiskFile>, sequence: u64) -> Checkpoints {
-        Checkpoints { path, file, sequence: Mutex::new(sequence) }
+    /// The file, and the newest checkpoint in it.
+    pub(crate) fn new(
+        path: PathBuf,
+        file: Arc<dyn DiskFile>,
+        newest: Option<Checkpoint>,
+    ) -> Checkpoints {
+        let (sequence, events) = newest.map_or((0, 0), |newest| (newest.sequence, newest.events));
+        Checkpoints { path, file, newest: Mutex::new(Newest { sequence, events }) }
     }
 
-    /// Writes a checkpoint durably, with the next sequence number.
+    /// Writes a checkpoint durably, with the next sequence number; not one that says less than the last.
     pub(crate) fn write(&self, checkpoint: Checkpoint) {
-        let mut sequence = self.sequence.lock();
-        let (offset, slot) = Checkpoint { sequence: *sequence + 1, ..checkpoint }.encode();
+        let mut newest = self.newest.lock();
+        if checkpoint.events < newest.events {
+            return; // The background thread was slower than the end of the log.
+        }
+        let sequence = newest.sequence + 1;
+        let (offset, slot) = Checkpoint { sequence, ..checkpoint }.encode();
         match self.file.write_at(&slot, offset).and_then(|()| self.file.sync_data()) {
-            Ok(()) => *sequence += 1,
+            Ok(()) => *newest = Newest { sequence, events: checkpoint.events },
             Err(error) => {
                 let path = self.path.display();
                 tracing::warn!(%path, %error, "the checkpoint could not be written");

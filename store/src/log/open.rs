@@ -73,7 +73,6 @@ pub(crate) fn open(
     tree.begin(active, &recovered.leaves);
     let mut recent = RecentIds::new(options.remembered_ids);
     index.newest_ids(options.remembered_ids)?.into_iter().for_each(|id| recent.insert(id));
-    let sequence = checkpoint.map_or(0, |checkpoint| checkpoint.sequence);
     let checkpoint_path = directory.join(CHECKPOINT);
     let durable = Durable { end: recovered.end, events: recovered.events, closed: false };
     let shared = Arc::new(Shared {
@@ -89,7 +88,7 @@ pub(crate) fn open(
         tail: Tail::new(options.tail_bytes_max),
         queue: Queue::new(options.queue_appends_max, options.queue_bytes_max),
         preparer: Preparer::new(),
-        checkpoints: Checkpoints::new(checkpoint_path, checkpoint_file, sequence),
+        checkpoints: Checkpoints::new(checkpoint_path, checkpoint_file, checkpoint),
         durable: watch::Sender::new(durable),
         live: Live::new(),
         poisoned: watch::Sender::new(None),

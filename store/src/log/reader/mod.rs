@@ -234,6 +234,9 @@ impl Read {
             while let Some(found) = scan.next()? {
                 part.look(&self.wanted, &mut self.names, &scan, &found)?;
             }
+            if !scan.is_at_end() {
+                return Err(ScanError::from(scan.damage(Flaw::Missing)).into());
+            }
             bytes += part.bytes;
             events.extend(part.batch().events.into_iter().rev());
             at = from;

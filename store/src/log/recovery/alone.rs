@@ -5,7 +5,6 @@ use std::sync::Arc;
 use annals_core::Timestamp;
 
 use super::{Recovered, Recovery};
-use crate::log::address::Address;
 use crate::log::error::{Damage, OpenError};
 use crate::log::format::checkpoint::Checkpoint;
 use crate::log::format::header::SegmentHeader;
@@ -21,8 +20,6 @@ pub(crate) struct Alone {
     pub(crate) part: SharedPart,
     /// What a write that was cut off left behind the last batch of the last segment.
     pub(crate) tail: Option<Damage>,
-    /// Behind its last batch.
-    pub(crate) end: Address,
     pub(crate) chain: [u8; 32],
     /// The hashes of its events.
     pub(crate) leaves: Vec<Hash>,
@@ -80,6 +77,6 @@ pub(crate) fn read_alone(
         recovery.reached(&path)?;
     }
     let part = recovery.part.take().expect("it was just begun");
-    let Recovered { end, chain, leaves, .. } = recovery.found;
-    Ok(Alone { part, tail, end, chain, leaves })
+    let Recovered { chain, leaves, .. } = recovery.found;
+    Ok(Alone { part, tail, chain, leaves })
 }

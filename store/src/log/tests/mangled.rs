@@ -115,7 +115,11 @@ fn check(disk: &SimulatedDisk, events: &[RecordedEvent], closed: bool) -> Result
             Ok(found) if !closed && expected.starts_with(&found) => {}
             Ok(found) if !closed && expected.ends_with(&found) => {}
             Err(ReadError::Damage { .. }) if !sound => {}
-            other => return Err(format!("{query:?}: {other:?}, verified: {verified:?}")),
+            Ok(found) => {
+                let positions: Vec<_> = found.iter().map(|event| event.position.0).collect();
+                return Err(format!("{query:?}: {positions:?}, verified: {verified:?}"));
+            }
+            Err(error) => return Err(format!("{query:?}: {error:?}, verified: {verified:?}")),
         }
     }
     Ok(())
