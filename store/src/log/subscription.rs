@@ -8,6 +8,7 @@ use std::sync::Arc;
 use annals_core::{
     Batch, Direction, Position, ReadError, ReadQuery, RecordedEvent, Revision, Start, Timestamp,
 };
+use tokio::runtime::RuntimeFlavor;
 use tokio::sync::watch;
 
 use super::names::Names;
@@ -160,10 +161,14 @@ impl Subscription {
     }
 }
 
-/// Runs a step of a read on a thread that may block.
+/// Runs a step of a read where it may block: on this thread, if its other tasks can go on elsewhere, or on one for that.
 pub(crate) async fn blocking<T: Send + 'static>(
     step: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
 ) -> Result<T, ReadError> {
+    let runtime = tokio::runtime::Handle::current();
+    if runtime.runtime_flavor() == RuntimeFlavor::MultiThread {
+        return tokio::task::block_in_place(step);
+    }
     tokio::task::spawn_blocking(step).await.unwrap_or_else(|error| {
         Err(ReadError::Fault { attempt: "the log".to_owned(), source: Arc::new(error) })
     })

@@ -9,7 +9,7 @@ use crate::log::error::{Damage, Flaw, ScanError};
 use crate::log::format::index::{
     BLOCK_EVENTS, Extent, IndexHeader, PAGE_BYTES, PAGE_ROOM, Section, is_sound,
 };
-use crate::log::format::{u32_at, u64_at};
+use crate::log::format::{take_number, u32_at, u64_at};
 use crate::log::open_files::{FileName, OpenFiles};
 
 use super::filter::Filter;
@@ -336,6 +336,16 @@ impl Cursor<'_> {
     }
 
     fn number(&mut self) -> Result<u64, ScanError> {
+        // Mostly the whole number lies in the page that is at hand.
+        let end = self.within + usize::try_from(self.end - self.at).unwrap_or(PAGE_ROOM);
+        let mut rest = self.page.get(self.within..end.min(PAGE_ROOM)).unwrap_or_default();
+        let held = rest.len();
+        if let Some(number) = take_number(&mut rest) {
+            let taken = held - rest.len();
+            self.within += taken;
+            self.at += taken as u64;
+            return Ok(number);
+        }
         let mut number = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
