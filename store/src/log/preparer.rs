@@ -63,8 +63,10 @@ impl Preparer {
         let mut state = self.state.lock();
         if matches!(state.spare, Spare::None | Spare::Failed(_)) {
             state.spare = Spare::Asked;
-            // Before the others: the writer may soon wait for it.
-            state.jobs.push_front(Job::Fill(bytes));
+            // Before the index files, which take long: the writer may soon wait for it. Not before what gives room back.
+            let later = state.jobs.iter().position(|job| matches!(job, Job::Index(_)));
+            let place = later.unwrap_or(state.jobs.len());
+            state.jobs.insert(place, Job::Fill(bytes));
             self.changed.notify_all();
         }
     }
