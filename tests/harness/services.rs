@@ -22,16 +22,20 @@ impl Services {
     /// Starts both on free ports.
     #[track_caller]
     pub(crate) fn start() -> Services {
-        let folder = super::scratch();
-        run(script("start", folder.path()).args(BOTH)).exits_with(0);
-        let settings = run(script("env", folder.path()).args(BOTH)).exits_with(0).stdout;
+        // Held from here on, so that where one does not start the other is stopped.
+        let mut services =
+            Services { folder: super::scratch(), kafka: String::new(), registry: String::new() };
+        let folder = services.folder.path();
+        run(script("start", folder).args(BOTH)).exits_with(0);
+        let settings = run(script("env", folder).args(BOTH)).exits_with(0).stdout;
         let value = |name: &str| {
             let start = format!("export {name}=");
             let line = settings.lines().find_map(|line| line.strip_prefix(&start));
             line.unwrap_or_else(|| panic!("no {name} in {settings}")).to_owned()
         };
-        let (kafka, registry) = (value("KAFKA_BOOTSTRAP_SERVERS"), value("SCHEMA_REGISTRY_URL"));
-        Services { folder, kafka, registry }
+        services.kafka = value("KAFKA_BOOTSTRAP_SERVERS");
+        services.registry = value("SCHEMA_REGISTRY_URL");
+        services
     }
 
     /// Tells a command of ours to use them.
