@@ -37,33 +37,42 @@ pub trait AppendView {
     fn excluded(&self, condition: &Condition) -> Result<Option<Position>, AppendError>;
 }
 
-/// Checks one append against the log. `Ok(Some(…))` answers a repetition, as the first time was answered.
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// It stands there already: the answer, as the first time.
+    Repeated(Appended),
+    /// It may be appended: the last revision of each stream written, in the order of the writes.
+    New(Vec<Option<Revision>>),
+}
+
+/// Checks one append against the log.
 ///
 /// # Errors
 /// [`AppendError::Malformed`], [`AppendError::Conflict`], [`AppendError::ConditionFailed`], and the view's.
-pub fn check_append(
-    append: &Append,
-    view: &impl AppendView,
-) -> Result<Option<Appended>, AppendError> {
+pub fn check_append(append: &Append, view: &impl AppendView) -> Result<Checked, AppendError> {
     check_form(append)?;
     if let Some(answer) = repeated_by_id(append, view)? {
-        return Ok(Some(answer));
+        return Ok(Checked::Repeated(answer));
     }
+    let mut heads = Vec::with_capacity(append.writes.len());
     for write in &append.writes {
-        if let Some(actual) = unexpected(write, view)? {
+        let actual = view.head(&write.stream)?;
+        if !is_expected(write, actual, view)? {
             // Ids are remembered for a while only; what stands where it was to stand is found for ever.
             if let Some(answer) = repeated_in_place(append, view)? {
-                return Ok(Some(answer));
+                return Ok(Checked::Repeated(answer));
             }
             let (stream, expected) = (write.stream.clone(), write.expected);
             return Err(AppendError::Conflict { stream, expected, actual });
         }
+        heads.push(actual);
     }
     let excluded =
         append.condition.as_ref().map(|condition| view.excluded(condition)).transpose()?;
     match excluded.flatten() {
         Some(position) => Err(AppendError::ConditionFailed { position }),
-        None => Ok(None),
+        None => Ok(Checked::New(heads)),
     }
 }
 
@@ -150,17 +159,13 @@ fn repeated_in_place(
     Ok(answer.position.map(|_| answer))
 }
 
-/// The stream's last revision, where it is not what the write expects.
-#[allow(clippy::option_option, reason = "the inner one says that the stream has no event")]
-fn unexpected(
+/// Whether the stream's last revision is what the write expects.
+fn is_expected(
     write: &StreamWrite,
+    actual: Option<Revision>,
     view: &impl AppendView,
-) -> Result<Option<Option<Revision>>, AppendError> {
-    if write.expected == ExpectedRevision::Any {
-        return Ok(None);
-    }
-    let actual = view.head(&write.stream)?;
-    let holds = match write.expected {
+) -> Result<bool, AppendError> {
+    Ok(match write.expected {
         ExpectedRevision::Any => true,
         ExpectedRevision::NoStream => actual.is_none(),
         ExpectedRevision::Exists => actual.is_some(),
@@ -169,6 +174,5 @@ fn unexpected(
             actual == Some(revision)
                 && view.event_at(&write.stream, revision)?.is_some_and(|(last, _)| last == id)
         }
-    };
-    Ok((!holds).then_some(actual))
+    })
 }

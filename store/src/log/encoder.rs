@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use annals_core::append::{AppendView, check_append};
+use annals_core::append::{AppendView, Checked, check_append};
 use annals_core::disk::DiskFile;
 use annals_core::{
     AppendError, Appended, Condition, EventId, Metadata, Position, Revision, StreamName,
@@ -214,11 +214,10 @@ impl Encoder {
     }
 
     fn encode(&mut self, request: &Request) -> Result<Appended, AppendError> {
-        if let Some(answer) = self.check(request)? {
-            return Ok(answer);
-        }
-        let heads = request.append.writes.iter().map(|write| self.head(&write.stream));
-        let revisions = heads.collect::<Result<Vec<_>, _>>()?;
+        let revisions = match self.check(request)? {
+            Checked::Repeated(answer) => return Ok(answer),
+            Checked::New(heads) => heads,
+        };
         self.time = self.time.max(self.shared.clock.now());
         let mut answer = Appended { position: None, revisions };
         let part = Arc::clone(self.part.as_ref().expect("what is encoded has a segment"));
@@ -284,10 +283,11 @@ impl Encoder {
         start.offset
     }
 
-    fn check(&self, request: &Request) -> Result<Option<Appended>, AppendError> {
+    fn check(&self, request: &Request) -> Result<Checked, AppendError> {
         match check_append(&request.append, self) {
             Err(AppendError::Conflict { .. }) if self.shared.options.sabotage().ignore_expected => {
-                Ok(None)
+                let heads = request.append.writes.iter().map(|write| self.head(&write.stream));
+                heads.collect::<Result<_, _>>().map(Checked::New)
             }
             checked => checked,
         }
