@@ -3,6 +3,7 @@
 //! no part of what the log promises: an entry that is missing or damaged is made again from the events.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use annals_core::disk::DiskFile;
@@ -13,8 +14,7 @@ use super::address::Address;
 use super::error::{Flaw, ScanError};
 use super::format::frame::Frame;
 use super::format::tree::{
-    ENTRY_BYTES, Hash, NODE_LEAVES, TREE_HEADER_BYTES, check_header, entry, entry_offset, header,
-    leaf, read_entry, root,
+    ENTRY_BYTES, Hash, NODE_LEAVES, entry, entry_offset, header, leaf, read_entry, root,
 };
 use super::index::{FIRST_OFFSET, Index};
 use super::open_files::{FileName, OpenFiles};
@@ -30,6 +30,8 @@ struct Young {
     /// The leaves behind the last node, but for as many as lie in a sealed segment.
     leaves: Vec<Hash>,
     sealed: u64,
+    /// How many nodes the file was seen to hold, from the first on, since the log was opened.
+    written: u64,
 }
 
 /// The tree of a log.
@@ -101,7 +103,7 @@ impl Tree {
             let upto = usize::try_from(count.saturating_sub(young.first)).unwrap_or(usize::MAX);
             (young.first, young.nodes[..upto.min(young.nodes.len())].to_vec())
         };
-        let stored = stored_nodes(&self.files, self.store, count.min(first))?;
+        let stored = stored_nodes(&self.files, self.store, 0..count.min(first))?;
         let mut nodes = Vec::with_capacity(stored.len() + young.len());
         for (number, hash) in (0..).zip(stored.into_iter().chain(young)) {
             nodes.push(match hash {
@@ -154,8 +156,9 @@ impl Tree {
 
     fn try_write(&self, count: u64) -> Result<(), ScanError> {
         let fault = |source| ScanError::Disk { path: self.files.path(FileName::Tree), source };
-        let stored = stored_nodes(&self.files, self.store, count)?;
-        let missing: Vec<_> = (0_u64..)
+        let known = self.young.lock().written.min(count);
+        let stored = stored_nodes(&self.files, self.store, known..count)?;
+        let missing: Vec<_> = (known..)
             .zip(&stored)
             .filter(|(_, hash)| hash.is_none())
             .map(|(number, _)| number)
@@ -177,6 +180,7 @@ impl Tree {
             file.sync_data().map_err(fault)?;
         }
         let mut young = self.young.lock();
+        young.written = young.written.max(count);
         let written = usize::try_from(count.saturating_sub(young.first)).unwrap_or(usize::MAX);
         let written = written.min(young.nodes.len());
         young.nodes.drain(..written);
@@ -205,28 +209,28 @@ impl Tree {
     }
 }
 
-/// What the file says of the first `count` nodes.
+/// What the file says of some nodes.
 pub(crate) fn stored_nodes(
     files: &OpenFiles,
     store: Uuid,
-    count: u64,
+    numbers: Range<u64>,
 ) -> Result<Vec<Option<Hash>>, ScanError> {
-    let absent = vec![None; usize::try_from(count).unwrap_or(usize::MAX)];
+    let count = usize::try_from(numbers.end - numbers.start).unwrap_or(usize::MAX);
     let fault = |source| ScanError::Disk { path: files.path(FileName::Tree), source };
     let file = match files.get(FileName::Tree) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(absent),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![None; count]),
         file => file.map_err(fault)?,
     };
-    let mut bytes = vec![0; usize::try_from(entry_offset(count)).unwrap_or(usize::MAX)];
-    let read = file.read_at(&mut bytes, 0).map_err(fault)?;
-    let (start, entries) = bytes.split_at(usize::try_from(TREE_HEADER_BYTES).expect("64"));
-    if check_header(start, store).is_err() {
-        return Ok(absent);
+    let wanted = header(store);
+    let mut start = vec![0; wanted.len()];
+    if file.read_at(&mut start, 0).map_err(fault)? < wanted.len() || start != wanted {
+        return Ok(vec![None; count]);
     }
-    let held = read.saturating_sub(start.len()) / ENTRY_BYTES;
-    let stored = (0..).zip(entries.chunks_exact(ENTRY_BYTES)).map(|(number, bytes)| {
-        let held = number < held as u64;
-        if held { read_entry(number, bytes) } else { None }
-    });
-    Ok(stored.collect())
+    let mut entries = vec![0; count * ENTRY_BYTES];
+    let read = file.read_at(&mut entries, entry_offset(numbers.start)).map_err(fault)?;
+    let held = &entries[..read - read % ENTRY_BYTES];
+    let entries = numbers.zip(held.chunks_exact(ENTRY_BYTES));
+    let mut stored: Vec<_> = entries.map(|(number, bytes)| read_entry(number, bytes)).collect();
+    stored.resize(count, None);
+    Ok(stored)
 }

@@ -139,7 +139,7 @@ impl TreeCheck {
         verified: &mut Verified,
     ) -> Result<(), OpenError> {
         let count = sealed / NODE_LEAVES;
-        let stored = stored_nodes(files, store, count)?;
+        let stored = stored_nodes(files, store, 0..count)?;
         let whole = stored.iter().zip(&self.nodes).all(|(stored, node)| *stored == Some(*node));
         if !whole {
             verified.stale_indexes.push(files.path(FileName::Tree));

@@ -4,7 +4,7 @@
 
 use uuid::Uuid;
 
-use super::{FORMAT, bytes_at, is_sealed, put, seal, u16_at, u32_at, u64_at};
+use super::{FORMAT, bytes_at, check_page, put, seal, u32_at, u64_at};
 use crate::log::address::Address;
 
 /// The size of the file: two slots, each in a page of its own.
@@ -55,7 +55,7 @@ impl Checkpoint {
 
     fn decode_slot(file: &[u8], offset: usize) -> Option<Checkpoint> {
         let slot = file.get(offset..offset + SLOT_BYTES)?;
-        if slot[..8] != MAGIC || u16_at(slot, 8) != FORMAT || !is_sealed(slot) {
+        if check_page(slot, MAGIC).is_err() {
             return None;
         }
         Some(Checkpoint {

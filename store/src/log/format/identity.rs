@@ -3,7 +3,7 @@
 use annals_core::{StoreIdentity, Timestamp};
 use uuid::Uuid;
 
-use super::{FORMAT, bytes_at, is_sealed, put, seal, u16_at, u32_at};
+use super::{FORMAT, bytes_at, check_page, put, seal, u32_at};
 use crate::log::error::Flaw;
 
 /// The size of the file.
@@ -27,15 +27,7 @@ pub(crate) fn decode(page: &[u8]) -> Result<StoreIdentity, Flaw> {
     if page.len() != IDENTITY_BYTES {
         return Err(Flaw::Length);
     }
-    if page[..8] != MAGIC {
-        return Err(Flaw::Magic);
-    }
-    if !is_sealed(page) {
-        return Err(Flaw::Checksum);
-    }
-    if u16_at(page, 8) != FORMAT {
-        return Err(Flaw::Format(u16_at(page, 8)));
-    }
+    check_page(page, MAGIC)?;
     Ok(StoreIdentity { id: Uuid::from_bytes(bytes_at(page, 16)), epoch: u32_at(page, 12) })
 }
 

@@ -3,7 +3,7 @@
 
 use uuid::Uuid;
 
-use super::{FORMAT, bytes_at, is_sealed, put, seal, u16_at, u32_at, u64_at};
+use super::{FORMAT, bytes_at, check_page, put, seal, u32_at, u64_at};
 use crate::log::error::Flaw;
 
 /// The size of a page.
@@ -102,15 +102,7 @@ impl IndexHeader {
 
     /// Reads the page; `page` has [`PAGE_BYTES`].
     pub(crate) fn decode(page: &[u8]) -> Result<IndexHeader, Flaw> {
-        if page[..8] != MAGIC {
-            return Err(Flaw::Magic);
-        }
-        if !is_sealed(page) {
-            return Err(Flaw::Checksum);
-        }
-        if u16_at(page, 8) != FORMAT {
-            return Err(Flaw::Format(u16_at(page, 8)));
-        }
+        check_page(page, MAGIC)?;
         if u32_at(page, 12) != 0 {
             return Err(Flaw::Fields); // A flag of a later version.
         }

@@ -12,6 +12,8 @@ pub(crate) mod tree;
 pub(crate) use frame::{COMMIT_BYTES, Chain, FrameIdentity};
 pub(crate) use header::HEADER_BYTES;
 
+use super::error::Flaw;
+
 /// The version of the format that is written.
 pub(crate) const FORMAT: u16 = 1;
 
@@ -48,6 +50,20 @@ pub(crate) fn seal(page: &mut [u8]) {
 pub(crate) fn is_sealed(page: &[u8]) -> bool {
     let end = page.len() - 4;
     u32_at(page, end) == crc32c::crc32c(&page[..end])
+}
+
+/// Whether a page begins with `magic`, is closed by its checksum and is of this version's format.
+pub(crate) fn check_page(page: &[u8], magic: [u8; 8]) -> Result<(), Flaw> {
+    if page[..8] != magic {
+        return Err(Flaw::Magic);
+    }
+    if !is_sealed(page) {
+        return Err(Flaw::Checksum);
+    }
+    match u16_at(page, 8) {
+        FORMAT => Ok(()),
+        other => Err(Flaw::Format(other)),
+    }
 }
 
 /// Appends a number as unsigned LEB128.

@@ -4,8 +4,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::frame::PREFIX_BYTES;
-use super::{FORMAT, put, u16_at, u32_at};
-use crate::log::error::Flaw;
+use super::{FORMAT, put, u32_at};
 
 /// A hash.
 pub(crate) type Hash = [u8; 32];
@@ -48,21 +47,6 @@ pub(crate) fn header(store: Uuid) -> Vec<u8> {
     put(&mut header, 16, store.as_bytes());
     super::seal(&mut header);
     header
-}
-
-/// Whether the header is that of this store's file.
-pub(crate) fn check_header(bytes: &[u8], store: Uuid) -> Result<(), Flaw> {
-    if bytes == header(store) {
-        return Ok(());
-    }
-    if bytes.len() < 64 || bytes[..8] != MAGIC {
-        return Err(Flaw::Magic);
-    }
-    if !super::is_sealed(bytes) {
-        return Err(Flaw::Checksum);
-    }
-    let format = u16_at(bytes, 8);
-    Err(if format == FORMAT { Flaw::Foreign } else { Flaw::Format(format) })
 }
 
 /// The entry of a node.
