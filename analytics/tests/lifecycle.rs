@@ -29,6 +29,18 @@ struct Count {
 
 const ROWS: u64 = 2_000;
 
+/// A child with an empty table of facts that remembers the tokens of its inserts.
+async fn with_facts() -> Analytics {
+    let analytics = Analytics::start().await;
+    analytics
+        .execute(
+            "CREATE TABLE facts (batch UInt64, number UInt64) ENGINE = MergeTree ORDER BY (batch, number) \
+             SETTINGS non_replicated_deduplication_window = 10000",
+        )
+        .await;
+    analytics
+}
+
 async fn send(client: &clickhouse::Client, batch: u64) -> Result<(), clickhouse::error::Error> {
     let token = format!("facts_g1:{batch}");
     let client =
@@ -42,13 +54,7 @@ async fn send(client: &clickhouse::Client, batch: u64) -> Result<(), clickhouse:
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kills_lose_no_acknowledged_row_and_split_no_batch() {
-    let analytics = Analytics::start().await;
-    analytics
-        .execute(
-            "CREATE TABLE facts (batch UInt64, number UInt64) ENGINE = MergeTree ORDER BY (batch, number) \
-             SETTINGS non_replicated_deduplication_window = 10000",
-        )
-        .await;
+    let analytics = with_facts().await;
     let client = analytics.client();
     let url = analytics.supervisor.url().to_owned();
     let writer = tokio::spawn(async move {
@@ -94,13 +100,7 @@ async fn kills_lose_no_acknowledged_row_and_split_no_batch() {
 /// What a kill leaves that falls between the note of an insert and the naming of its part.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_insert_that_was_noted_but_never_finished_can_be_made_again() {
-    let analytics = Analytics::start().await;
-    analytics
-        .execute(
-            "CREATE TABLE facts (batch UInt64, number UInt64) ENGINE = MergeTree ORDER BY (batch, number) \
-             SETTINGS non_replicated_deduplication_window = 10000",
-        )
-        .await;
+    let analytics = with_facts().await;
     for batch in 0..3 {
         send(&analytics.client(), batch).await.unwrap();
     }

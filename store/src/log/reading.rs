@@ -10,7 +10,7 @@ use futures::stream::{BoxStream, StreamExt, unfold};
 
 use super::reader::Read;
 use super::shared::{Durable, Shared};
-use super::subscription::{Subscription, blocking};
+use super::subscription::{Subscription, blocking, ended};
 
 type Step = BoxFuture<'static, Result<(Read, Option<Batch>), ReadError>>;
 
@@ -61,12 +61,7 @@ fn fetch(mut read: Read) -> Step {
         let batch = read.next_batch()?;
         Ok((read, batch))
     });
-    async move {
-        task.await.unwrap_or_else(|error| {
-            Err(ReadError::Fault { attempt: "the log".to_owned(), source: Arc::new(error) })
-        })
-    }
-    .boxed()
+    ended(task).boxed()
 }
 
 /// A subscription as a stream.

@@ -10,6 +10,7 @@ use annals_core::{
 };
 use tokio::runtime::RuntimeFlavor;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::names::Names;
 use super::reader::{BATCH_EVENTS, Read, Wanted};
@@ -169,7 +170,12 @@ pub(crate) async fn blocking<T: Send + 'static>(
     if runtime.runtime_flavor() == RuntimeFlavor::MultiThread {
         return tokio::task::block_in_place(step);
     }
-    tokio::task::spawn_blocking(step).await.unwrap_or_else(|error| {
+    ended(tokio::task::spawn_blocking(step)).await
+}
+
+/// What a step answers that runs on another thread.
+pub(crate) async fn ended<T>(task: JoinHandle<Result<T, ReadError>>) -> Result<T, ReadError> {
+    task.await.unwrap_or_else(|error| {
         Err(ReadError::Fault { attempt: "the log".to_owned(), source: Arc::new(error) })
     })
 }
