@@ -62,7 +62,7 @@ pub struct Config {
 pub enum Role {
     /// Everything.
     All,
-    /// The store and its protocol only.
+    /// The log and its interfaces only.
     Store,
     /// The command and query interfaces only.
     Api,
@@ -219,7 +219,7 @@ pub struct Flags {
     #[arg(long, value_name = "HOST:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// What this process does: all, store, api, relay or worker
+    /// What this process does: all, or store, which is the log alone
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,

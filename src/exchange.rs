@@ -139,7 +139,7 @@ struct Asked {
 
 impl Desk {
     fn see(&mut self, batch: &Batch, schemas: &Schemas) -> Result<(), DecodeError> {
-        for recorded in &batch.events {
+        for recorded in batch.events.iter() {
             if recorded.event_type.context() == MarketEvent::CONTEXT {
                 let MarketEvent::TradeRecorded(trade) = MarketEvent::decode(recorded, schemas)?;
                 let mut commands = std::mem::take(&mut self.commands);

@@ -125,8 +125,8 @@ impl Schemas {
     pub async fn refresh(&self, store: &dyn EventStore) -> Result<(), ReadError> {
         let mut batches = store.read(ReadQuery::stream(schemas_stream()));
         while let Some(batch) = batches.next().await {
-            for recorded in batch?.events {
-                if let Some(schema) = schema_of(&recorded) {
+            for recorded in batch?.events.iter() {
+                if let Some(schema) = schema_of(recorded) {
                     self.insert(schema);
                 }
             }

@@ -305,7 +305,7 @@ impl<D: Decider> Executor<D> {
         while let Some(batch) = batches.next().await {
             let batch =
                 batch.map_err(|source| CommandError::Load { stream: stream.clone(), source })?;
-            for recorded in &batch.events {
+            for recorded in batch.events.iter() {
                 let event = D::Event::decode(recorded, &self.schemas)
                     .map_err(|source| CommandError::Decode { stream: stream.clone(), source })?;
                 resident.state = std::mem::take(&mut resident.state).evolve(&event);
@@ -397,7 +397,7 @@ impl<D: Decider> Executor<D> {
         while let Some(batch) = batches.next().await {
             let batch =
                 batch.map_err(|source| CommandError::Load { stream: stream.clone(), source })?;
-            for recorded in &batch.events {
+            for recorded in batch.events.iter() {
                 let event = D::Event::decode(recorded, &self.schemas)
                     .map_err(|source| CommandError::Decode { stream: stream.clone(), source })?;
                 events.push(event);

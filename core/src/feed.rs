@@ -11,8 +11,8 @@ use crate::family::Family;
 /// Some events in order, and how far they reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// The events that were asked for, in order. May be empty when only `through` moved.
-    pub events: Vec<RecordedEvent>,
+    /// The events that were asked for, in order. May be empty when only `through` moved. Live subscriptions share them.
+    pub events: Arc<Vec<RecordedEvent>>,
     /// Every event asked for up to and including this position has been delivered.
     pub through: Option<Position>,
     /// Nothing more is known to wait behind this batch.

@@ -213,12 +213,12 @@ impl EventStore for MemoryStore {
         let mut batches: Vec<_> = events
             .chunks(BATCH_EVENTS)
             .map(|chunk| Batch {
-                events: chunk.to_vec(),
+                events: Arc::new(chunk.to_vec()),
                 through: chunk.last().map(|event| event.position),
                 caught_up: false,
             })
             .collect();
-        batches.push(Batch { events: Vec::new(), through: end, caught_up: true });
+        batches.push(Batch { events: Arc::default(), through: end, caught_up: true });
         futures::stream::iter(batches.into_iter().map(Ok)).boxed()
     }
 
@@ -252,7 +252,7 @@ impl EventStore for MemoryStore {
                         && begun(&query, e)
                         && query.filter.matches(e)
                 };
-                let events = fresh.iter().filter(wanted).cloned().collect();
+                let events = Arc::new(fresh.iter().filter(wanted).cloned().collect());
                 let through = log.events.last().map(|event| event.position);
                 (Batch { events, through, caught_up: true }, log.events.len())
             };

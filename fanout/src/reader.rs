@@ -236,7 +236,7 @@ impl Reader {
         self.next_offset = offset + 1;
         self.through = Some(place.position);
         match entry {
-            Entry::Event(event) => batch.events.push(event),
+            Entry::Event(event) => Arc::make_mut(&mut batch.events).push(event),
             Entry::Through => {}
         }
         Ok(Taken::Yes)

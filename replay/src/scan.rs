@@ -234,7 +234,7 @@ fn read(
         while let Some(batch) = batches.next().await {
             let batch = batch?;
             through = through.max(batch.through);
-            for event in batch.events {
+            for event in Arc::unwrap_or_clone(batch.events) {
                 if until.is_some_and(|until| event.position > until) {
                     break;
                 }

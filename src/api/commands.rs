@@ -80,7 +80,7 @@ pub(super) async fn execute(
     fields: Value,
     envelope: Envelope,
 ) -> Result<RouterAnswer, Problem> {
-    let (router, command) = (Arc::clone(&state.parts.router), envelope.command);
+    let (router, command) = (Arc::clone(&state.domain()?.router), envelope.command);
     let started = std::time::Instant::now();
     let task = async move { router.execute(&context, &name, fields, envelope).await };
     let task = tokio::spawn(task.in_current_span());
@@ -168,8 +168,8 @@ pub(super) async fn post(
 }
 
 /// `GET /v1/commands`.
-pub(super) async fn list(State(state): State<Arc<ApiState>>) -> Json<Value> {
-    Json(json!({ "commands": state.parts.router.commands() }))
+pub(super) async fn list(State(state): State<Arc<ApiState>>) -> Result<Json<Value>, Problem> {
+    Ok(Json(json!({ "commands": state.domain()?.router.commands() })))
 }
 
 #[cfg(test)]

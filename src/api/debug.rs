@@ -97,7 +97,7 @@ pub(super) async fn history(
     let window = Window {
         from: parameters.position("from_position")?,
         to: point(&mut parameters, AT)?,
-        limit: state.read_models.bounds().limit(parameters.number("limit")?)? as usize,
+        limit: state.page_bounds().limit(parameters.number("limit")?)? as usize,
         keep: if parameters.truth("youngest")? { Keep::Youngest } else { Keep::Oldest },
     };
     parameters.end()?;

@@ -21,15 +21,17 @@ const STYLE: &str = include_str!("reader/reader.css");
 /// `GET /openapi.json`. A read model whose table is not there yet is left out until it is.
 pub(super) async fn document(State(state): State<Arc<ApiState>>) -> Json<Value> {
     let mut models = Vec::new();
-    for name in state.read_models.names() {
-        match state.read_models.model(name).await {
-            Ok(model) => models.push(model),
-            Err(problem) => {
-                tracing::debug!(name, detail = problem.detail, "left out of the document");
+    if let Ok(read_models) = state.read_models() {
+        for name in read_models.names() {
+            match read_models.model(name).await {
+                Ok(model) => models.push(model),
+                Err(problem) => {
+                    tracing::debug!(name, detail = problem.detail, "left out of the document");
+                }
             }
         }
     }
-    let commands = state.parts.router.commands();
+    let commands = state.domain().map(|domain| domain.router.commands()).unwrap_or_default();
     let secured = state.api_key.is_some();
     Json(openapi::document(&routes::all(), &commands, &models, secured))
 }

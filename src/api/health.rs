@@ -25,10 +25,13 @@ pub(super) async fn ready(State(state): State<Arc<ApiState>>) -> Result<StatusCo
     if let Some(reason) = (state.parts.store_fault)() {
         reasons.push(json!({"part": "store", "reason": reason}));
     }
-    if let Err(problem) = state.read_models.ping().await {
+    if let Ok(read_models) = state.read_models()
+        && let Err(problem) = read_models.ping().await
+    {
         reasons.push(json!({"part": "postgres", "reason": problem.detail}));
     }
-    for status in state.parts.workers.status() {
+    let projections = state.domain().map(|domain| domain.workers.status()).unwrap_or_default();
+    for status in projections {
         let stands = match status.state {
             ProjectionState::Running | ProjectionState::Off => None,
             ProjectionState::Failed

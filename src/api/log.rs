@@ -25,7 +25,8 @@ async fn page(
     let mut batches = store.read(query.limit(u64::from(limit) + 1));
     let mut events = Vec::new();
     while let Some(batch) = batches.next().await {
-        events.extend(batch.map_err(|error| read_problem(&error))?.events);
+        let batch = batch.map_err(|error| read_problem(&error))?;
+        events.extend(Arc::unwrap_or_clone(batch.events));
     }
     let next = (events.len() > limit as usize).then(|| events.pop()).flatten();
     Ok((events, next))
@@ -59,7 +60,7 @@ pub(super) async fn stream(
     let mut parameters = Parameters::of(query.as_deref())?;
     let from = parameters.number("from_revision")?;
     let backwards = parameters.truth("backwards")?;
-    let limit = state.read_models.bounds().limit(parameters.number("limit")?)?;
+    let limit = state.page_bounds().limit(parameters.number("limit")?)?;
     parameters.end()?;
     let name = stream_name(&name)?;
     let start = from.map_or(Start::Edge, |from| Start::Revision(Revision(from)));
@@ -92,7 +93,7 @@ pub(super) async fn events(
         no_system: !parameters.truth("with_system")?,
         ..Filter::default()
     };
-    let limit = state.read_models.bounds().limit(parameters.number("limit")?)?;
+    let limit = state.page_bounds().limit(parameters.number("limit")?)?;
     parameters.end()?;
     let start = from.map_or(Start::Edge, Start::Position);
     let all = ReadQuery::all().filtered(filter);

@@ -33,10 +33,9 @@ use tower_http::trace::{DefaultOnFailure, DefaultOnResponse, TraceLayer};
 use tracing::Level;
 use uuid::Uuid;
 
-pub use grpc::proto;
 pub use problem::Problem;
 pub use server::{ServeError, listen, serve};
-pub use state::{ApiState, Parts};
+pub use state::{ApiState, Domain, Parts};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A request id of a caller is kept only up to this length, in bytes.

@@ -70,6 +70,7 @@ fn begin(
     projection: &str,
     kind: WorkKind,
 ) -> Result<watch::Receiver<Outcome>, Problem> {
+    let source = state.replay_source()?;
     let mut works = state.work.lock();
     if let Some(earlier) = works.get(projection).filter(|work| work.outcome.borrow().is_none()) {
         let detail = format!("a {} of {projection} goes on; wait for its end", earlier.kind.name());
@@ -77,7 +78,7 @@ fn begin(
     }
     let (tell, outcome) = watch::channel(None);
     works.insert(projection.to_owned(), Work { kind, outcome: outcome.clone() });
-    let work = work(state.parts.replay_source(), projection.to_owned(), kind);
+    let work = work(source, projection.to_owned(), kind);
     // It goes on when the request has ended.
     tokio::spawn(async move { tell.send_replace(Some(work.await)) });
     Ok(outcome)
@@ -151,7 +152,7 @@ async fn run(
 }
 
 fn known(state: &ApiState, name: &str) -> Result<(), Problem> {
-    let names = state.parts.catalogue.names();
+    let names = state.domain()?.catalogue.names();
     if names.contains(&name) {
         return Ok(());
     }
@@ -168,9 +169,9 @@ fn shown(state: &ApiState, name: &str) -> Result<Json<Value>, Problem> {
 }
 
 /// `GET /v1/projections`.
-pub(super) async fn list(State(state): State<Arc<ApiState>>) -> Json<Value> {
-    let (projections, head) = (state.parts.workers.status(), state.parts.store.head());
-    Json(json!({ "projections": projections, "head": head }))
+pub(super) async fn list(State(state): State<Arc<ApiState>>) -> Result<Json<Value>, Problem> {
+    let (projections, head) = (state.domain()?.workers.status(), state.parts.store.head());
+    Ok(Json(json!({ "projections": projections, "head": head })))
 }
 
 /// `POST /v1/projections/{name}/rebuild`.

@@ -28,10 +28,10 @@ pub(super) async fn list(
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let model = state.read_models.model(&name).await?;
+    let model = state.read_models()?.model(&name).await?;
     let query = query.as_deref().unwrap_or("");
-    let request = PageRequest::from_query(&model, state.read_models.bounds(), query)?;
-    let page = state.read_models.page(&model, &request).await?;
+    let request = PageRequest::from_query(&model, state.page_bounds(), query)?;
+    let page = state.read_models()?.page(&model, &request).await?;
     let position = page.position;
     Ok(with_position(Json(page).into_response(), position))
 }
@@ -47,8 +47,8 @@ pub(super) async fn get(
         not_before: parameters.number("not_before_position")?,
         timeout_ms: parameters.number("timeout_ms")?,
     };
-    let model = state.read_models.model(&name).await?;
+    let model = state.read_models()?.model(&name).await?;
     parameters.end()?;
-    let found = state.read_models.row(&model, &key, wait).await?;
+    let found = state.read_models()?.row(&model, &key, wait).await?;
     Ok(with_position(Json(found.item).into_response(), found.position))
 }

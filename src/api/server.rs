@@ -134,7 +134,9 @@ pub async fn serve(
     if tokio::time::timeout(limit, graceful.shutdown()).await.is_err() {
         tracing::warn!(?limit, "requests that did not end in time were cut off");
     }
-    state.read_models.close().await;
+    if let Ok(read_models) = state.read_models() {
+        read_models.close().await;
+    }
     Ok(())
 }
 

@@ -13,53 +13,47 @@ use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::problem::Problem;
 use super::projections::Work;
-use super::read_models::ReadModels;
+use super::read_models::{PageBounds, ReadModels};
 use crate::config::{Config, Limits, Secret};
 use crate::router::Router;
 use crate::telemetry::Metrics;
 
 /// The parts of an engine that the interfaces work with.
 pub struct Parts {
-    /// Carries out commands.
-    pub router: Arc<Router>,
     /// The log.
     pub store: Arc<dyn EventStore>,
     /// Why the log takes no writes any more, where it does not.
     pub store_fault: Box<dyn Fn() -> Option<String> + Send + Sync>,
     /// The writer schemas in the log.
     pub schemas: Schemas,
+    /// Time travel over the log.
+    pub travel: Travel,
+    /// The metrics of this process, where they are kept.
+    pub metrics: Option<Metrics>,
+    /// Commands, read models and facts; none where the log alone is served.
+    pub domain: Option<Domain>,
+}
+
+/// What an engine has beside its log.
+pub struct Domain {
+    /// Carries out commands.
+    pub router: Arc<Router>,
     /// What the domain projects.
     pub catalogue: Arc<Catalogue>,
     /// The projection workers of this process.
     pub workers: Arc<Workers>,
     /// The database of the read models.
     pub pool: PgPool,
-    /// Time travel over the log.
-    pub travel: Travel,
     /// The facts' database, where there is one.
     pub analytics: Option<ClickHouse>,
-    /// The metrics of this process, where they are kept.
-    pub metrics: Option<Metrics>,
-}
-
-impl Parts {
-    /// What rebuilds and verifications work on.
-    pub(super) fn replay_source(&self) -> ReplaySource {
-        ReplaySource {
-            store: Arc::clone(&self.store),
-            schemas: self.schemas.clone(),
-            catalogue: (*self.catalogue).clone(),
-            pool: self.pool.clone(),
-            analytics: self.analytics.clone(),
-        }
-    }
 }
 
 /// What every request can reach.
 pub struct ApiState {
     pub(super) parts: Parts,
-    pub(super) read_models: ReadModels,
+    read_models: Option<ReadModels>,
     pub(super) limits: Limits,
     pub(super) api_key: Option<Secret>,
     /// Whether only loopback addresses are served.
@@ -78,9 +72,12 @@ impl ApiState {
     /// The state of a server.
     pub fn new(parts: Parts, config: &Config, listening: SocketAddr) -> Arc<ApiState> {
         let limits = config.limits.clone();
-        let workers = Arc::clone(&parts.workers);
+        let read_models = parts.domain.as_ref().map(|domain| {
+            let workers = Arc::clone(&domain.workers);
+            ReadModels::new(&domain.pool, &domain.catalogue, workers, &limits)
+        });
         Arc::new(ApiState {
-            read_models: ReadModels::new(&parts.pool, &parts.catalogue, workers, &limits),
+            read_models,
             in_flight: Arc::new(Semaphore::new(limits.requests_in_flight_max)),
             subscriptions: Arc::new(Semaphore::new(limits.subscriptions_max)),
             api_key: config.api_key.clone(),
@@ -90,6 +87,42 @@ impl ApiState {
             limits,
             parts,
         })
+    }
+
+    /// Commands, projections and what they fill.
+    ///
+    /// # Errors
+    /// The problem that this server serves the log alone.
+    pub(super) fn domain(&self) -> Result<&Domain, Problem> {
+        self.parts.domain.as_ref().ok_or_else(log_alone)
+    }
+
+    /// The read models.
+    ///
+    /// # Errors
+    /// As [`ApiState::domain`].
+    pub(super) fn read_models(&self) -> Result<&ReadModels, Problem> {
+        self.read_models.as_ref().ok_or_else(log_alone)
+    }
+
+    /// What rebuilds and verifications work on.
+    ///
+    /// # Errors
+    /// As [`ApiState::domain`].
+    pub(super) fn replay_source(&self) -> Result<ReplaySource, Problem> {
+        let domain = self.domain()?;
+        Ok(ReplaySource {
+            store: Arc::clone(&self.parts.store),
+            schemas: self.parts.schemas.clone(),
+            catalogue: (*domain.catalogue).clone(),
+            pool: domain.pool.clone(),
+            analytics: domain.analytics.clone(),
+        })
+    }
+
+    /// How many rows or events a page has.
+    pub(super) fn page_bounds(&self) -> PageBounds {
+        PageBounds { rows: self.limits.page_rows, rows_max: self.limits.page_rows_max }
     }
 
     /// Reads the schemas published since the catalogue was loaded, where an event needs one that is
@@ -103,4 +136,9 @@ impl ApiState {
             tracing::warn!(error = super::problem::chain(&error), "schemas cannot be read");
         }
     }
+}
+
+fn log_alone() -> Problem {
+    let detail = "this server serves the log alone (role `store`); ask one with the role `all`";
+    Problem::not_found("log-alone", detail)
 }

@@ -124,7 +124,7 @@ pub(super) struct ServeArguments {
     /// Where to listen [environment: `ANNALS_ADDRESS`; default: 127.0.0.1:2113]
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) address: Option<String>,
-    /// What this process does: all [environment: `ANNALS_ROLE`]
+    /// What this process does: all, or store, which is the log alone [environment: `ANNALS_ROLE`]
     #[arg(long)]
     pub(super) role: Option<String>,
     /// The event store: embedded [environment: `ANNALS_STORE`]

@@ -36,7 +36,10 @@ const MILLISECONDS: &str = "a number of milliseconds from 1 to 3600000";
 const FIELDS: &[Field] = &[
     text("data_folder", "a path, such as \".annals\""),
     text("address", "HOST:PORT, such as \"127.0.0.1:2113\""),
-    text("role", "\"all\" (\"store\", \"api\", \"relay\" and \"worker\" alone are not served yet)"),
+    text(
+        "role",
+        "\"all\" or \"store\" (\"api\", \"relay\" and \"worker\" alone are not served yet)",
+    ),
     text("store", "\"embedded\" (\"esdb://…\" is not served yet)"),
     text("fanout", "\"embedded\" or \"kafka\""),
     shared("database_url", "DATABASE_URL", "\"postgres://USER:PASSWORD@HOST:PORT/DATABASE\""),
@@ -161,7 +164,7 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
     if port != Some(true) {
         return wrong("address", format!("found {:?}", config.address));
     }
-    if config.role != Role::All {
+    if !matches!(config.role, Role::All | Role::Store) {
         return wrong("role", "this role alone is not served yet".to_owned());
     }
     if config.store != "embedded" {

@@ -70,7 +70,7 @@ async fn follow(log: Arc<Log>, first: u64, delivered: Arc<AtomicU64>) -> Result<
     let mut next = first;
     while next < first + EVENTS {
         let batch = batches.next().await.ok_or("the subscription ended")??;
-        for event in &batch.events {
+        for event in batch.events.iter() {
             if event.position.0 != next {
                 return Err(format!("position {} came for {next}", event.position).into());
             }

@@ -133,7 +133,7 @@ impl Known {
         let mut batches = log.read(ReadQuery::all().from(start));
         let mut under_way = None;
         while let Some(batch) = batches.next().await {
-            for event in batch.expect("the log reads").events {
+            for event in Arc::unwrap_or_clone(batch.expect("the log reads").events) {
                 assert_eq!(event.position.0, self.read, "positions have no gap");
                 let (number, part) = event.id.0.as_u64_pair();
                 assert_eq!(event.data, data(number), "what was sent stands there");

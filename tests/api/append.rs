@@ -240,6 +240,26 @@ async fn a_subscription_by_query_sees_what_is_appended() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_server_of_the_log_alone_serves_it_and_nothing_else() {
+    let folder = scratch();
+    let server = Server::start(folder.path(), &["--role", "store"]);
+    let client = connect(&server).await;
+    let append = to("note-1", NO_STREAM, vec![note(&["shelf:1"])]);
+    client.append(append).await.expect("it is stored");
+    assert_eq!(read(&client, "", vec![tagged("shelf:1")]).await.len(), 1);
+    assert_eq!(server.get("/v1/streams/note-1")["events"].as_array().map(Vec::len), Some(1));
+    assert_eq!(server.request("GET", "/health/ready", &[], "").0, 204);
+    assert!(server.get("/openapi.json")["paths"].get("/v1/streams/{stream}").is_some());
+    for path in ["/v1/trading_accounts", "/v1/commands", "/v1/projections"] {
+        let (status, body) = server.request("GET", path, &[], "");
+        assert_eq!(status, 404, "{path}: {body}");
+        assert!(body.contains("log-alone"), "{path}: {body}");
+    }
+    assert!(!folder.path().join("postgres").exists());
+    assert_eq!(server.stop().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn only_who_has_the_key_appends_and_a_stopping_server_ends_the_call() {
     const KEY: &str = "a-key-of-this-test-only";
     let folder = scratch();

@@ -1,7 +1,7 @@
 //! Commands: every family of error, and the idempotency key.
 
-use annals::api::proto;
-use annals::api::proto::commands_client::CommandsClient;
+use annals_client::proto;
+use annals_client::proto::commands_client::CommandsClient;
 use serde_json::{Value, json};
 use tonic::Code;
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals::api::proto;
-use annals::api::proto::commands_client::CommandsClient;
-use annals::api::proto::events_client::EventsClient;
+use annals_client::proto;
+use annals_client::proto::commands_client::CommandsClient;
+use annals_client::proto::events_client::EventsClient;
 use serde_json::json;
 use tonic::Code;
 

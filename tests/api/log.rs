@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use annals::api::proto;
-use annals::api::proto::events_client::EventsClient;
+use annals_client::proto;
+use annals_client::proto::events_client::EventsClient;
 use serde_json::{Value, json};
 
 use crate::client::{JSON, Request, Shared, channel, post, rest};

@@ -1,8 +1,8 @@
 //! Read models and projections: own writes, pages, wrong questions, work.
 
-use annals::api::proto;
-use annals::api::proto::commands_client::CommandsClient;
-use annals::api::proto::queries_client::QueriesClient;
+use annals_client::proto;
+use annals_client::proto::commands_client::CommandsClient;
+use annals_client::proto::queries_client::QueriesClient;
 use serde_json::{Value, json};
 use tonic::Code;
 

@@ -34,7 +34,7 @@ impl Peer for Annals {
     async fn start(program: &Path, folder: &Path) -> Result<Annals, PeerError> {
         let data = folder.join("data");
         let path = data.display().to_string();
-        let arguments = ["serve", "--address", "127.0.0.1:0", "--data", &path];
+        let arguments = ["serve", "--role", "store", "--address", "127.0.0.1:0", "--data", &path];
         let log = folder.join("annals.log");
         let (server, address) = Server::start(program, &arguments, &log, "ready ").await?;
         let address = format!("http://{address}");
@@ -42,9 +42,7 @@ impl Peer for Annals {
     }
 
     async fn version(&mut self) -> Result<String, PeerError> {
-        let version = server::version(&self.program).await?;
-        // There is no role for the log alone so far.
-        Ok(format!("{version}, role all: read models and analytics run beside the log"))
+        Ok(format!("{}, role store", server::version(&self.program).await?))
     }
 
     async fn callers(&self, load: Load) -> Result<Vec<Appender>, PeerError> {

@@ -223,7 +223,7 @@ pub(crate) async fn taken_until(
         let batch = batch.unwrap_or_else(|_| panic!("{} events, then nothing", events.len()));
         let batch = batch.expect("it goes on").expect("it does not fail");
         assert!(batch.through >= batch.events.last().map(|event| event.position));
-        events.extend(batch.events);
+        events.extend(Arc::unwrap_or_clone(batch.events));
         if batch.through >= until {
             return events;
         }

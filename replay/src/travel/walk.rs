@@ -2,6 +2,8 @@
 //! for a stream; a context's events for a row, and once the row's first event has told its stream, where all of a row's
 //! events are of one stream, only that stream.
 
+use std::sync::Arc;
+
 use annals_core::{
     Batch, DecodeError, EventStore, Filter, ReadError, ReadQuery, RecordedEvent, Revision,
     RowScope, Schemas, Start,
@@ -110,7 +112,7 @@ impl<'a> Walk<'a> {
             }
             match self.batches.next().await {
                 None => return Ok(None),
-                Some(Ok(batch)) => self.waiting = batch.events.into_iter(),
+                Some(Ok(batch)) => self.waiting = Arc::unwrap_or_clone(batch.events).into_iter(),
                 Some(Err(source)) => {
                     let subject = self.subject.clone();
                     return Err(TravelError::Read { subject, source });

@@ -61,7 +61,7 @@ impl Commands for CommandService {
         &self,
         _request: Request<ListCommandsRequest>,
     ) -> Result<Response<ListCommandsResponse>, Status> {
-        let commands = self.0.parts.router.commands().into_iter();
+        let commands = self.0.domain()?.router.commands().into_iter();
         let commands = commands.map(|command| CommandDescription {
             context: command.context.to_owned(),
             name: command.name,

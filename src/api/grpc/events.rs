@@ -8,21 +8,20 @@ use annals_core::{
     Batch, Direction, EventQuery, EventType, Filter, Pattern, Position, QueryItem, ReadError,
     ReadQuery, RecordedEvent, Revision, Source, Start,
 };
-use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Response, Status};
 
 use super::append::{answer, take};
 use super::append_stream::Answers;
+use super::encoded::{Encoded, EventMessage};
 use super::proto;
 use super::proto::events_server::Events;
 use super::proto::subscribe_request::Start as ProtoStart;
 use super::proto::subscribe_response::Content;
 use super::proto::{
     AppendRequest, AppendResponse, AppendStreamRequest, AppendStreamResponse, CaughtUp, Checkpoint,
-    EventBatch, EventFilter, Payload, ReadRequest, ReadResponse, SubscribeRequest,
-    SubscribeResponse,
+    EventFilter, Payload, ReadRequest, SubscribeRequest, SubscribeResponse,
 };
 use crate::api::log::read_problem;
 use crate::api::parameters::stream_name;
@@ -91,63 +90,34 @@ pub(super) fn query(items: Vec<proto::QueryItem>) -> Result<EventQuery, Problem>
     Ok(EventQuery { items })
 }
 
-async fn event(state: &ApiState, event: RecordedEvent, forms: Forms) -> proto::RecordedEvent {
-    let json = if forms.json {
-        state.know_schema(&event).await;
-        match state.parts.travel.folds().event_json(&event, &state.parts.schemas) {
-            Ok(json) => Bytes::from(json.to_string()),
-            // Left out: an object could be taken for a payload. The bytes as stored tell all there
-            // is.
-            Err(_) => Bytes::new(),
-        }
-    } else {
-        Bytes::new()
-    };
-    let avro = forms.avro || (forms.json && json.is_empty());
-    let metadata = serde_json::to_vec(&event.metadata()).expect("metadata has a JSON form");
-    proto::RecordedEvent {
-        id: event.id.to_string(),
-        stream: event.stream.into(),
-        revision: event.revision.0,
-        position: event.position.0,
-        r#type: event.event_type.into(),
-        time_micros: event.time.0,
-        schema: event.schema.0,
-        metadata_json: metadata.into(),
-        data: if avro { event.data } else { Bytes::new() },
-        json,
-    }
-}
-
-fn size(event: &proto::RecordedEvent) -> usize {
-    let names = event.stream.len() + event.r#type.len() + event.metadata_json.len();
-    names + event.data.len() + event.json.len() + 100
-}
-
 /// Events in messages of bounded size.
-async fn messages(
-    state: &ApiState,
-    events: Vec<RecordedEvent>,
-    forms: Forms,
-) -> Vec<Vec<proto::RecordedEvent>> {
-    let (mut messages, mut message, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for recorded in events {
-        let next = event(state, recorded, forms).await;
-        bytes += size(&next);
-        message.push(next);
-        if bytes >= MESSAGE_BYTES {
+async fn messages(state: &ApiState, events: &[RecordedEvent], forms: Forms) -> Vec<EventMessage> {
+    let (mut messages, mut message) = (Vec::new(), EventMessage::default());
+    for event in events {
+        let json = if forms.json { json(state, event).await } else { None };
+        let avro = forms.avro || (forms.json && json.is_none());
+        let data = if avro { &event.data[..] } else { &[] };
+        message.add(event, data, json.unwrap_or_default().as_bytes());
+        if message.len() >= MESSAGE_BYTES {
             messages.push(std::mem::take(&mut message));
-            bytes = 0;
         }
     }
-    if !message.is_empty() {
+    if message.len() > 0 {
         messages.push(message);
     }
     messages
 }
 
+/// The payload as JSON; none where it has no such form. An object could be taken for a payload; the bytes as stored tell
+/// all there is.
+async fn json(state: &ApiState, event: &RecordedEvent) -> Option<String> {
+    state.know_schema(event).await;
+    let json = state.parts.travel.folds().event_json(event, &state.parts.schemas);
+    json.ok().map(|json| json.to_string())
+}
+
 /// Turns one batch into messages.
-type Render<T> = fn(Vec<Vec<proto::RecordedEvent>>, &Batch, &mut Progress) -> Vec<T>;
+type Render<T> = fn(Vec<EventMessage>, &Batch, &mut Progress) -> Vec<T>;
 
 /// How far a subscription is.
 #[derive(Default)]
@@ -180,15 +150,14 @@ impl<T: Send + 'static> Delivery<T> {
                 }
                 batch = delivery.batches.next() => batch?,
             };
-            let mut batch = match batch {
+            let batch = match batch {
                 Ok(batch) => batch,
                 Err(error) => {
                     let status = Status::from(read_problem(&error));
                     return Some((vec![Err(status)], None));
                 }
             };
-            let events = std::mem::take(&mut batch.events);
-            let messages = messages(&delivery.state, events, delivery.forms).await;
+            let messages = messages(&delivery.state, &batch.events, delivery.forms).await;
             let rendered = (delivery.render)(messages, &batch, &mut delivery.progress);
             Some((rendered.into_iter().map(Ok).collect(), Some(delivery)))
         });
@@ -196,35 +165,28 @@ impl<T: Send + 'static> Delivery<T> {
     }
 }
 
-fn read_messages(
-    messages: Vec<Vec<proto::RecordedEvent>>,
-    batch: &Batch,
-    _: &mut Progress,
-) -> Vec<ReadResponse> {
-    let through = batch.through.map(|through| through.0);
-    let mut rendered: Vec<ReadResponse> = messages
-        .into_iter()
-        .map(|events| {
-            let through = events.last().map(|event| event.position);
-            ReadResponse { events, through }
-        })
-        .collect();
-    match rendered.last_mut() {
-        Some(last) => last.through = through,
-        None if through.is_some() => rendered.push(ReadResponse { events: Vec::new(), through }),
-        None => {}
+fn read_messages(mut messages: Vec<EventMessage>, batch: &Batch, _: &mut Progress) -> Vec<Encoded> {
+    let last = messages.pop();
+    if last.is_none() && batch.through.is_none() {
+        return Vec::new();
     }
+    let mut rendered = Vec::with_capacity(messages.len() + 1);
+    rendered.extend(messages.into_iter().map(|message| {
+        let through = message.last();
+        message.into_response(through)
+    }));
+    rendered.push(last.unwrap_or_default().into_response(batch.through));
     rendered
 }
 
 fn subscription_messages(
-    messages: Vec<Vec<proto::RecordedEvent>>,
+    messages: Vec<EventMessage>,
     batch: &Batch,
     progress: &mut Progress,
 ) -> Vec<SubscribeResponse> {
     let idle = messages.is_empty();
     let mut contents: Vec<Content> =
-        messages.into_iter().map(|events| Content::Batch(EventBatch { events })).collect();
+        messages.into_iter().map(|message| Content::Batch(message.into_batch())).collect();
     let moved = batch.through > progress.through;
     progress.through = progress.through.max(batch.through);
     if let Some(position) = batch.through.filter(|_| moved) {
@@ -251,7 +213,7 @@ impl EventService {
 
 #[tonic::async_trait]
 impl Events for EventService {
-    type ReadStream = BoxStream<'static, Result<ReadResponse, Status>>;
+    type ReadStream = BoxStream<'static, Result<Encoded, Status>>;
     type SubscribeStream = BoxStream<'static, Result<SubscribeResponse, Status>>;
     type AppendStreamStream = BoxStream<'static, Result<AppendStreamResponse, Status>>;
 

@@ -4,6 +4,7 @@
 mod append;
 mod append_stream;
 mod commands;
+mod encoded;
 mod events;
 mod queries;
 
@@ -17,9 +18,10 @@ use proto::commands_server::CommandsServer;
 use proto::events_server::EventsServer;
 use proto::queries_server::QueriesServer;
 
-/// What `build.rs` made of the definitions: messages, servers and clients.
+/// What `build.rs` made of the definitions: messages and servers. Clients are those of the crate `annals-client`.
 #[allow(
     missing_docs,
+    dead_code,
     unreachable_pub,
     clippy::all,
     clippy::pedantic,
@@ -27,7 +29,7 @@ use proto::queries_server::QueriesServer;
     clippy::wildcard_enum_match_arm,
     reason = "generated; the definitions carry the documentation"
 )]
-pub mod proto {
+mod proto {
     tonic::include_proto!("annals.v1");
 
     /// The definitions as reflection tells them.

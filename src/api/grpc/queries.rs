@@ -39,7 +39,7 @@ fn condition(model: &Model, filter: &Filter) -> Result<Condition, Problem> {
 impl Queries for QueryService {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         let request = request.into_inner();
-        let read_models = &self.0.read_models;
+        let read_models = self.0.read_models()?;
         let model = read_models.model(&request.read_model).await?;
         let wait = Wait { not_before: request.not_before_position, timeout_ms: request.timeout_ms };
         let found = read_models.row(&model, &request.key, wait).await?;
@@ -49,7 +49,7 @@ impl Queries for QueryService {
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
         let request = request.into_inner();
-        let read_models = &self.0.read_models;
+        let read_models = self.0.read_models()?;
         let model = read_models.model(&request.read_model).await?;
         let filters = request.filters.iter();
         let sort = request.sort.iter().map(|sort| (sort.column.as_str(), sort.descending));
@@ -59,7 +59,7 @@ impl Queries for QueryService {
                 .map(|filter| condition(&model, filter))
                 .collect::<Result<_, Problem>>()?,
             sort: order(&model, sort)?,
-            limit: read_models.bounds().limit(limit)?,
+            limit: self.0.page_bounds().limit(limit)?,
             cursor: Some(request.cursor).filter(|cursor| !cursor.is_empty()),
             wait: Wait { not_before: request.not_before_position, timeout_ms: request.timeout_ms },
         };

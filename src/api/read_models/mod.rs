@@ -60,7 +60,6 @@ pub struct ReadModels {
     projections: Vec<&'static str>,
     models: RwLock<HashMap<&'static str, Arc<Model>>>,
     timeout: Duration,
-    bounds: PageBounds,
 }
 
 impl ReadModels {
@@ -93,18 +92,12 @@ impl ReadModels {
             projections: catalogue.names(),
             models: RwLock::default(),
             timeout,
-            bounds: PageBounds { rows: limits.page_rows, rows_max: limits.page_rows_max },
         }
     }
 
     /// The names of everything that can be queried.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.keys.keys().copied()
-    }
-
-    /// The bounds of a page.
-    pub fn bounds(&self) -> PageBounds {
-        self.bounds
     }
 
     /// A read model with its columns.

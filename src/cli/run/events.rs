@@ -73,8 +73,8 @@ async fn read_log(
     let mut shown = 0_u64;
     let mut batches = engine.store.read(query);
     while let Some(batch) = batches.next().await {
-        for event in batch?.events {
-            show(output, &EventView::of(&event, &engine.schemas))?;
+        for event in batch?.events.iter() {
+            show(output, &EventView::of(event, &engine.schemas))?;
             shown += 1;
         }
         output.flush()?;
@@ -202,8 +202,8 @@ async fn follow(
             let start = arguments.from_position.map_or(Start::End, Start::Position);
             let mut batches = engine.store.subscribe(query(&arguments.which).from(start));
             while let Some(batch) = batches.next().await {
-                for event in batch?.events {
-                    show(output, &EventView::of(&event, &engine.schemas))?;
+                for event in batch?.events.iter() {
+                    show(output, &EventView::of(event, &engine.schemas))?;
                 }
                 output.flush()?;
             }

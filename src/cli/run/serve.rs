@@ -10,7 +10,7 @@ use super::super::exit::Done;
 use super::super::output::Output;
 use super::super::signals::stop_asked;
 use crate::api::{self, ApiState};
-use crate::config::{Config, unknown_variables};
+use crate::config::{Config, Role, unknown_variables};
 use crate::engine::{Engine, Parts};
 use crate::exchange::RunningExchange;
 use crate::telemetry::Metrics;
@@ -22,17 +22,21 @@ pub(super) async fn serve(config: &Config) -> Result<Done, CliError> {
     let metrics = Metrics::start()?;
     // The address first: a port that is taken is told at once, not after the databases have started.
     let listener = api::listen(config).await?;
+    let parts = if config.role == Role::Store { Parts::Log } else { Parts::Views };
     let engine = tokio::select! {
-        opened = Engine::open(config, Parts::Views) => opened?,
+        opened = Engine::open(config, parts) => opened?,
         () = stop_asked() => return Ok(Done::Well),
     };
     let poisoned = engine.log.watch_poison();
-    let accounts = engine.router.executor().expect("accounts are registered");
-    let exchange =
-        RunningExchange::start(Arc::clone(&engine.store), engine.schemas.clone(), accounts);
+    let exchange = (parts == Parts::Views).then(|| {
+        let accounts = engine.router.executor().expect("accounts are registered");
+        RunningExchange::start(Arc::clone(&engine.store), engine.schemas.clone(), accounts)
+    });
     let served = answer(config, &engine, metrics, listener, poisoned).await;
     tracing::info!("stopping");
-    exchange.stop().await;
+    if let Some(exchange) = exchange {
+        exchange.stop().await;
+    }
     engine.stop().await;
     served.map(|()| Done::Well)
 }
@@ -45,7 +49,7 @@ async fn answer(
     mut poisoned: tokio::sync::watch::Receiver<Option<Arc<str>>>,
 ) -> Result<(), CliError> {
     let address = listener.local_addr().map_err(CliError::Runtime)?;
-    let state = ApiState::new(parts(engine, metrics), config, address);
+    let state = ApiState::new(served(engine, metrics), config, address);
     let broken = Mutex::new(None);
     let shutdown = async {
         tokio::select! {
@@ -66,19 +70,22 @@ async fn answer(
     }
 }
 
-fn parts(engine: &Engine, metrics: Metrics) -> api::Parts {
-    let views = engine.views.as_ref().expect("the engine was opened with its views");
-    let log = Arc::clone(&engine.log);
-    api::Parts {
+/// What the interfaces work with.
+fn served(engine: &Engine, metrics: Metrics) -> api::Parts {
+    let domain = engine.views.as_ref().map(|views| api::Domain {
         router: Arc::clone(&engine.router),
-        store: Arc::clone(&engine.store),
-        store_fault: Box::new(move || log.poisoned().map(|reason| reason.to_string())),
-        schemas: engine.schemas.clone(),
         catalogue: Arc::clone(&engine.catalogue),
         workers: Arc::clone(&views.workers),
         pool: views.pool.clone(),
-        travel: engine.travel.clone(),
         analytics: views.analytics.clone(),
+    });
+    let log = Arc::clone(&engine.log);
+    api::Parts {
+        store: Arc::clone(&engine.store),
+        store_fault: Box::new(move || log.poisoned().map(|reason| reason.to_string())),
+        schemas: engine.schemas.clone(),
+        travel: engine.travel.clone(),
         metrics: Some(metrics),
+        domain,
     }
 }

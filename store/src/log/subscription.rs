@@ -12,8 +12,7 @@ use tokio::runtime::RuntimeFlavor;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::names::Names;
-use super::reader::{BATCH_EVENTS, Read, Wanted};
+use super::reader::{Read, Wanted};
 use super::shared::{Durable, Shared};
 
 /// The log was closed under a subscription.
@@ -70,7 +69,7 @@ impl Subscription {
             }
             if std::mem::take(&mut self.fresh) && now.events > 0 {
                 let through = Some(Position(now.events - 1));
-                return Ok(Batch { events: Vec::new(), through, caught_up: true });
+                return Ok(Batch { events: Arc::default(), through, caught_up: true });
             }
             if now.closed || self.wakes.changed().await.is_err() {
                 let attempt = "live events".to_owned();
@@ -103,13 +102,15 @@ impl Subscription {
             self.next = reading.end;
             let through = reading.end.checked_sub(1).map(Position);
             let caught_up = self.next >= self.shared.durable.borrow().events;
-            return Ok(Some(Batch { events: Vec::new(), through, caught_up }));
+            return Ok(Some(Batch { events: Arc::default(), through, caught_up }));
         };
         if let Some(Position(through)) = batch.through {
             self.next = self.next.max(through + 1);
         }
         // The read began where this subscription is, which may be before its start.
-        batch.events.retain(|event| self.has_begun(event));
+        if !batch.events.iter().all(|event| self.has_begun(event)) {
+            Arc::make_mut(&mut batch.events).retain(|event| self.has_begun(event));
+        }
         let caught_up = self.next >= self.shared.durable.borrow().events;
         if self.next < reading.end {
             self.reading = Some(reading);
@@ -134,18 +135,16 @@ impl Subscription {
     }
 
     fn next_of_tail(&mut self, now: Durable) -> Option<Batch> {
-        let batches = self.shared.tail.from(self.next, BATCH_EVENTS as u64);
-        let end = batches.last()?.end_position();
-        let mut names = Names::new(Arc::clone(&self.shared.index));
-        let mut events = Vec::new();
-        for batch in &batches {
-            let skipped = self.next.saturating_sub(batch.first_position);
-            let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
-            let fresh = batch.events(&mut names).iter().skip(skipped);
-            events.extend(
-                fresh.filter(|event| self.has_begun(event) && self.wanted.matches(event)).cloned(),
-            );
-        }
+        let stretch = self.shared.tail.stretch(self.next, &self.shared.index)?;
+        let end = stretch.end();
+        let is_wanted =
+            |event: &&RecordedEvent| self.has_begun(event) && self.wanted.matches(event);
+        let count = stretch.events.iter().filter(is_wanted).count();
+        let events = if count == stretch.events.len() {
+            stretch.events
+        } else {
+            Arc::new(stretch.events.iter().filter(is_wanted).cloned().collect())
+        };
         self.next = end;
         let caught_up = end >= now.events;
         Some(Batch { events, through: end.checked_sub(1).map(Position), caught_up })

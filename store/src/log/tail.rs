@@ -6,12 +6,18 @@ use std::sync::{Arc, OnceLock};
 
 use annals_core::RecordedEvent;
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::address::Address;
 use super::format::frame::{self, Extent, Frame, FrameIdentity};
+use super::index::Index;
 use super::names::Names;
-use super::reader::build;
+use super::reader::{BATCH_EVENTS, build};
+
+/// So many events make a stretch, and more are not put together.
+const MANY_EVENTS: u64 = BATCH_EVENTS as u64;
+/// How many stretches are kept.
+const STRETCHES: usize = 4;
 
 /// A batch as it was written.
 pub(crate) struct WrittenBatch {
@@ -22,7 +28,7 @@ pub(crate) struct WrittenBatch {
     pub(crate) bytes: Bytes,
     pub(crate) first_position: u64,
     pub(crate) count: u64,
-    decoded: OnceLock<Vec<RecordedEvent>>,
+    decoded: OnceLock<Arc<Vec<RecordedEvent>>>,
 }
 
 impl WrittenBatch {
@@ -55,7 +61,7 @@ impl WrittenBatch {
     }
 
     /// Its events.
-    pub(crate) fn events(&self, names: &mut Names) -> &[RecordedEvent] {
+    fn events(&self, names: &mut Names) -> &Arc<Vec<RecordedEvent>> {
         self.decoded.get_or_init(|| {
             let mut events = Vec::with_capacity(usize::try_from(self.count).unwrap_or(0));
             let mut at = 0;
@@ -70,7 +76,7 @@ impl WrittenBatch {
                 at += length;
             }
             assert_eq!(events.len() as u64, self.count, "a written batch is whole");
-            events
+            Arc::new(events)
         })
     }
 
@@ -80,10 +86,28 @@ impl WrittenBatch {
     }
 }
 
+/// Events that follow each other.
+#[derive(Clone)]
+pub(crate) struct Stretch {
+    /// The position of the first.
+    first: u64,
+    pub(crate) events: Arc<Vec<RecordedEvent>>,
+}
+
+impl Stretch {
+    /// The position behind the last.
+    pub(crate) fn end(&self) -> u64 {
+        self.first + self.events.len() as u64
+    }
+}
+
 /// The newest batches.
 pub(crate) struct Tail {
     bytes_max: usize,
     kept: RwLock<Kept>,
+    /// What was put together last out of several batches. Who is woken together stands at the same position and takes
+    /// the same stretch.
+    stretches: Mutex<VecDeque<Stretch>>,
 }
 
 #[derive(Default)]
@@ -94,7 +118,7 @@ struct Kept {
 
 impl Tail {
     pub(crate) fn new(bytes_max: usize) -> Tail {
-        Tail { bytes_max, kept: RwLock::default() }
+        Tail { bytes_max, kept: RwLock::default(), stretches: Mutex::default() }
     }
 
     /// Adds a durable batch and lets go of the oldest ones beyond the bound.
@@ -109,9 +133,31 @@ impl Tail {
         }
     }
 
-    /// Batches from the one that holds `position` on, until they hold `events` or more; none where
-    /// it is too old.
-    pub(crate) fn from(&self, position: u64, events: u64) -> Vec<Arc<WrittenBatch>> {
+    /// The events from `position` on: all that are there, or a good many of them; none where it is too old.
+    pub(crate) fn stretch(&self, position: u64, index: &Arc<Index>) -> Option<Stretch> {
+        let mut stretches = self.stretches.lock();
+        if let Some(found) = stretches.iter().find(|stretch| stretch.first == position) {
+            return Some(found.clone());
+        }
+        let batches = self.from(position);
+        let first = batches.first()?;
+        let mut names = Names::new(Arc::clone(index));
+        if first.first_position == position && (batches.len() == 1 || first.count >= MANY_EVENTS) {
+            return Some(Stretch { first: position, events: Arc::clone(first.events(&mut names)) });
+        }
+        let skipped = usize::try_from(position - first.first_position).unwrap_or(usize::MAX);
+        let events = batches.iter().flat_map(|batch| batch.events(&mut names).iter().cloned());
+        let events = Arc::new(events.skip(skipped).collect());
+        let stretch = Stretch { first: position, events };
+        if stretches.len() == STRETCHES {
+            stretches.pop_front();
+        }
+        stretches.push_back(stretch.clone());
+        Some(stretch)
+    }
+
+    /// Batches from the one that holds `position` on, until they hold many events.
+    fn from(&self, position: u64) -> Vec<Arc<WrittenBatch>> {
         let kept = self.kept.read();
         let first = kept.batches.partition_point(|batch| batch.end_position() <= position);
         let mut found = Vec::new();
@@ -122,7 +168,7 @@ impl Tail {
             }
             count += batch.end_position() - batch.first_position.max(position);
             found.push(Arc::clone(batch));
-            if count >= events {
+            if count >= MANY_EVENTS {
                 break;
             }
         }

@@ -108,9 +108,9 @@ impl Gatherer<'_> {
             return (batch, None);
         }
         let inside = batch.events.iter().take_while(|event| event.position <= to).count();
-        let rest = batch.events.split_off(inside);
+        let rest = Arc::make_mut(&mut batch.events).split_off(inside);
         let now = Batch { events: batch.events, through: Some(to), caught_up: false };
-        (now, Some(Batch { events: rest, ..batch }))
+        (now, Some(Batch { events: Arc::new(rest), ..batch }))
     }
 
     async fn take(&mut self, batch: Batch) -> Result<(), SessionError> {
@@ -118,7 +118,7 @@ impl Gatherer<'_> {
             return Ok(());
         };
         let count = batch.events.len();
-        if let Err(error) = self.gather(batch.events.into()).await {
+        if let Err(error) = self.gather(batch.events).await {
             // What was gathered before the event that has no facts still counts.
             if self.pending.is_none() {
                 self.flush().await?;
@@ -141,7 +141,7 @@ impl Gatherer<'_> {
     }
 
     /// Appends the facts of `events` to the buffer; at an error, those of the events before the one to blame.
-    async fn gather(&mut self, events: Arc<[RecordedEvent]>) -> Result<(), SessionError> {
+    async fn gather(&mut self, events: Arc<Vec<RecordedEvent>>) -> Result<(), SessionError> {
         let error = match self.fold(Arc::clone(&events)).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
@@ -151,7 +151,7 @@ impl Gatherer<'_> {
             .position()
             .map_or(0, |bad| events.iter().take_while(|event| event.position < bad).count());
         if before > 0 {
-            self.fold(events[..before].into()).await?;
+            self.fold(Arc::new(events[..before].to_vec())).await?;
             self.events += before;
             self.through = Some(events[before - 1].position);
             self.since.get_or_insert_with(Instant::now);
@@ -159,7 +159,7 @@ impl Gatherer<'_> {
         Err(error)
     }
 
-    async fn fold(&mut self, events: Arc<[RecordedEvent]>) -> Result<(), SessionError> {
+    async fn fold(&mut self, events: Arc<Vec<RecordedEvent>>) -> Result<(), SessionError> {
         if events.is_empty() {
             return Ok(());
         }

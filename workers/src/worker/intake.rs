@@ -1,9 +1,10 @@
 //! What waits in the feed, taken in pieces as large as is useful: at the live edge one event, behind it thousands.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use annals_core::feed::FeedError;
-use annals_core::{Batch, Feed, Position};
+use annals_core::{Batch, Feed, Position, RecordedEvent};
 use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -77,19 +78,15 @@ impl Intake {
         while let Some(mut batch) = self.held.pop_front() {
             let room = events_max.max(1) - merged.events.len();
             if batch.events.len() > room {
-                let rest = batch.events.split_off(room);
-                merged.events.append(&mut batch.events);
+                let rest = Arc::make_mut(&mut batch.events).split_off(room);
+                append(&mut merged.events, batch.events);
                 merged.through =
                     merged.events.last().map(|event| event.position).max(merged.through);
                 merged.caught_up = false;
-                self.held.push_front(Batch { events: rest, ..batch });
+                self.held.push_front(Batch { events: Arc::new(rest), ..batch });
                 return merged;
             }
-            if merged.events.is_empty() {
-                merged.events = batch.events;
-            } else {
-                merged.events.append(&mut batch.events);
-            }
+            append(&mut merged.events, batch.events);
             let last = merged.events.last().map(|event| event.position);
             merged.through = merged.through.max(batch.through).max(last);
             merged.caught_up = batch.caught_up;
@@ -100,5 +97,14 @@ impl Intake {
     /// Gives back what was taken too much.
     pub(super) fn put_back(&mut self, batch: Batch) {
         self.held.push_front(batch);
+    }
+}
+
+/// Adds events behind others.
+fn append(events: &mut Arc<Vec<RecordedEvent>>, more: Arc<Vec<RecordedEvent>>) {
+    if events.is_empty() {
+        *events = more;
+    } else {
+        Arc::make_mut(events).extend(Arc::unwrap_or_clone(more));
     }
 }

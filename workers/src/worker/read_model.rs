@@ -78,7 +78,7 @@ impl Follower<'_> {
             }
             return Ok(());
         }
-        let events: Arc<[RecordedEvent]> = batch.events.into();
+        let events = batch.events;
         let Err(error) = self.commit(Arc::clone(&events), through).await else { return Ok(()) };
         let SessionError::Fold(fold) = &error else {
             return self.narrowed(&events, error);
@@ -88,7 +88,7 @@ impl Follower<'_> {
             .position()
             .map_or(0, |bad| events.iter().take_while(|event| event.position < bad).count());
         if before > 0 {
-            let good: Arc<[RecordedEvent]> = events[..before].into();
+            let good = Arc::new(events[..before].to_vec());
             if let Err(other) = self.commit(Arc::clone(&good), good[before - 1].position).await {
                 return self.narrowed(&good, other);
             }
@@ -112,7 +112,7 @@ impl Follower<'_> {
 
     async fn commit(
         &mut self,
-        events: Arc<[RecordedEvent]>,
+        events: Arc<Vec<RecordedEvent>>,
         through: Position,
     ) -> Result<(), SessionError> {
         let started = Instant::now();
@@ -142,7 +142,10 @@ impl Follower<'_> {
         *events_max = (*events_max * 2).min(self.worker.shared.options.batch_events_max);
     }
 
-    async fn stage(&mut self, events: Arc<[RecordedEvent]>) -> Result<Vec<RowKey>, SessionError> {
+    async fn stage(
+        &mut self,
+        events: Arc<Vec<RecordedEvent>>,
+    ) -> Result<Vec<RowKey>, SessionError> {
         let decoder = self.worker.target.decoder();
         for attempt in 0..2 {
             let (decoder, events) = (Arc::clone(&decoder), Arc::clone(&events));

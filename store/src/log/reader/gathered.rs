@@ -1,5 +1,7 @@
 //! Events on their way into a batch, built from the frames that a scan finds.
 
+use std::sync::Arc;
+
 use annals_core::{Batch, Position, RecordedEvent, Revision};
 use bytes::Bytes;
 
@@ -90,7 +92,12 @@ impl Gathered {
         Ok(())
     }
 
-    pub(super) fn batch(mut self) -> Batch {
+    pub(super) fn batch(self) -> Batch {
+        let through = self.through;
+        Batch { events: Arc::new(self.events()), through, caught_up: false }
+    }
+
+    pub(super) fn events(mut self) -> Vec<RecordedEvent> {
         // A few events must not keep the whole of a large block in memory.
         if self.matched_bytes * 4 < self.bytes {
             for event in &mut self.events {
@@ -98,6 +105,6 @@ impl Gathered {
                 event.data = Bytes::copy_from_slice(&event.data);
             }
         }
-        Batch { events: self.events, through: self.through, caught_up: false }
+        self.events
     }
 }

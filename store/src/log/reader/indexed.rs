@@ -1,6 +1,7 @@
 //! Reads that the indexes lead: one stream, or what matches a query by type and tag.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use annals_core::{Batch, Direction, Position, ReadError, Retention, Revision, Start, StreamName};
 use bytes::Bytes;
@@ -169,7 +170,7 @@ impl Read {
         let first = gathered.first;
         let mut batch = gathered.batch();
         if self.direction == Direction::Backwards {
-            batch.events.reverse();
+            Arc::make_mut(&mut batch.events).reverse();
             batch.through = first;
         }
         Ok(batch)

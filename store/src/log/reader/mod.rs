@@ -112,7 +112,7 @@ impl Read {
         if let Ok(left) = usize::try_from(self.left)
             && batch.events.len() >= left
         {
-            batch.events.truncate(left);
+            Arc::make_mut(&mut batch.events).truncate(left);
             batch.through = batch.events.last().map(|event| event.position);
         }
         self.left -= batch.events.len() as u64;
@@ -132,7 +132,7 @@ impl Read {
     /// What closes a read: its end, unless it stopped at its limit.
     pub(crate) fn last_batch(&self) -> Option<Batch> {
         let through = self.end.events.checked_sub(1).map(Position);
-        (self.left > 0).then_some(Batch { events: Vec::new(), through, caught_up: true })
+        (self.left > 0).then_some(Batch { events: Arc::default(), through, caught_up: true })
     }
 
     fn find(&mut self, query: &ReadQuery) -> Result<Place, ReadError> {
@@ -238,11 +238,11 @@ impl Read {
                 return Err(ScanError::from(scan.damage(Flaw::Missing)).into());
             }
             bytes += part.bytes;
-            events.extend(part.batch().events.into_iter().rev());
+            events.extend(part.events().into_iter().rev());
             at = from;
         }
         self.place = Place::Backwards { before: at };
         let through = Some(Position(at));
-        Ok((at < before).then_some(Batch { events, through, caught_up: false }))
+        Ok((at < before).then_some(Batch { events: Arc::new(events), through, caught_up: false }))
     }
 }

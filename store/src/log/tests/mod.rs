@@ -87,7 +87,7 @@ async fn read(log: &Log, query: ReadQuery) -> Result<Vec<RecordedEvent>, ReadErr
     let mut events = Vec::new();
     let mut batches = log.read(query);
     while let Some(batch) = batches.next().await {
-        events.extend(batch?.events);
+        events.extend(Arc::unwrap_or_clone(batch?.events));
     }
     Ok(events)
 }

@@ -171,7 +171,9 @@ fn compare_read(log: &Log, model: &MemoryStore, query: &ReadQuery) -> Result<(),
     let theirs = block_on(async {
         let batches: Vec<_> = model.read(query.clone()).collect().await;
         let batches: Result<Vec<_>, _> = batches.into_iter().collect();
-        batches.map(|batches| batches.into_iter().flat_map(|b| b.events).collect::<Vec<_>>())
+        batches.map(|batches| {
+            batches.into_iter().flat_map(|b| Arc::unwrap_or_clone(b.events)).collect::<Vec<_>>()
+        })
     })
     .map_err(|error| error.to_string());
     if ours == theirs {
