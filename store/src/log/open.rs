@@ -72,7 +72,10 @@ pub(crate) fn open(
     let active = headers.last().map_or(0, |header| header.first_position);
     tree.begin(active, &recovered.leaves);
     let mut recent = RecentIds::new(options.remembered_ids);
-    index.newest_ids(options.remembered_ids)?.into_iter().for_each(|id| recent.insert(id));
+    for id in index.newest_ids(options.remembered_ids)? {
+        recent.meet(id);
+        recent.stored(1);
+    }
     let checkpoint_path = directory.join(CHECKPOINT);
     let durable = Durable { end: recovered.end, events: recovered.events, closed: false };
     let shared = Arc::new(Shared {

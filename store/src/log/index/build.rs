@@ -80,8 +80,7 @@ fn blocks(part: &MemoryPart) -> (Vec<u8>, Vec<u8>) {
 }
 
 fn ids(part: &MemoryPart) -> Vec<u8> {
-    let mut ids: Vec<_> = part.ids.iter().copied().collect();
-    ids.sort_unstable();
+    let ids = part.ids.sorted();
     let mut bytes = Vec::with_capacity(ids.len() * 8);
     for (id, number) in ids {
         bytes.extend_from_slice(&id.to_le_bytes());

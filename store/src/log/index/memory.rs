@@ -3,9 +3,9 @@
 
 use annals_core::{EventId, EventType, Position, Revision, StreamName};
 use hashbrown::HashMap;
-use hashbrown::hash_table::HashTable;
 
-use super::hash::{Term, spread};
+use super::hash::Term;
+use super::ids::Ids;
 
 /// What the index is told of an event.
 pub(crate) struct Entry<'a> {
@@ -33,8 +33,7 @@ pub(crate) struct MemoryPart {
     pub(crate) segment: u32,
     pub(crate) first_position: u64,
     pub(crate) offsets: Vec<u32>,
-    /// Kept halves of the hashes of ids, with the event's number.
-    pub(crate) ids: HashTable<(u32, u32)>,
+    pub(crate) ids: Ids,
     pub(crate) streams: HashMap<StreamName, StreamEvents>,
     pub(crate) types: HashMap<EventType, Vec<u32>>,
     pub(crate) tags: HashMap<Box<str>, Vec<u32>>,
@@ -47,7 +46,7 @@ impl MemoryPart {
             segment,
             first_position,
             offsets: Vec::new(),
-            ids: HashTable::new(),
+            ids: Ids::default(),
             streams: HashMap::new(),
             types: HashMap::new(),
             tags: HashMap::new(),
@@ -64,8 +63,7 @@ impl MemoryPart {
     pub(crate) fn add(&mut self, entry: &Entry<'_>) {
         let number = self.events();
         self.offsets.push(entry.offset);
-        self.ids
-            .insert_unique(spread(entry.id_hash), (entry.id_hash, number), |(id, _)| spread(*id));
+        self.ids.add(entry.id_hash, number);
         self.streams_begun += u32::from(entry.revision == Revision(0));
         if let Some(events) = self.streams.get_mut(entry.stream) {
             events.numbers.push(number);
@@ -93,14 +91,6 @@ impl MemoryPart {
         let number = events.numbers.last()?;
         let revision = Revision(events.first_revision + events.numbers.len() as u64 - 1);
         Some((revision, events.last_id, Position(self.first_position + u64::from(*number))))
-    }
-
-    /// The numbers of events that may have this id.
-    pub(crate) fn candidates(&self, id: u32) -> impl Iterator<Item = u32> {
-        self.ids
-            .iter_hash(spread(id))
-            .filter(move |(other, _)| *other == id)
-            .map(|(_, number)| *number)
     }
 
     /// The numbers of a term's events, in order.

@@ -6,6 +6,7 @@ mod build;
 mod file;
 mod filter;
 mod hash;
+mod ids;
 mod memory;
 mod part;
 mod query;
@@ -251,16 +252,13 @@ impl Index {
         Ok(None)
     }
 
-    /// The positions of events that may have this id: of those in memory, and of sealed segments too where `everywhere`.
-    pub(crate) fn candidates(&self, id: EventId, everywhere: bool) -> Result<Vec<u64>, ScanError> {
-        let id = self.hashes().id(id);
+    /// The positions of events whose id may have this half of a hash.
+    pub(crate) fn candidates(&self, id: u32) -> Result<Vec<u64>, ScanError> {
         let mut positions = Vec::new();
         for part in self.parts().iter().rev() {
-            if everywhere || matches!(part, Part::Memory(_)) {
-                let numbers = self.ask(part, |part| part.candidates(id))?;
-                let first = part.first_position();
-                positions.extend(numbers.into_iter().map(|number| first + u64::from(number)));
-            }
+            let numbers = self.ask(part, |part| part.candidates(id))?;
+            let first = part.first_position();
+            positions.extend(numbers.into_iter().map(|number| first + u64::from(number)));
         }
         Ok(positions)
     }

@@ -82,7 +82,7 @@ impl Part {
     /// The numbers of events whose id may have this half of a hash.
     pub(crate) fn candidates(&self, id: u32) -> Result<Vec<u32>, ScanError> {
         match self {
-            Part::Memory(part) => Ok(part.read().candidates(id).collect()),
+            Part::Memory(part) => Ok(part.read().ids.numbers(id).collect()),
             Part::File(part) => part.candidates(id),
         }
     }
@@ -90,7 +90,7 @@ impl Part {
     /// Every kept half of an id's hash.
     pub(crate) fn ids(&self) -> Result<Vec<u32>, ScanError> {
         match self {
-            Part::Memory(part) => Ok(part.read().ids.iter().map(|(id, _)| *id).collect()),
+            Part::Memory(part) => Ok(part.read().ids.hashes().collect()),
             Part::File(part) => part.ids(),
         }
     }

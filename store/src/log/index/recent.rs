@@ -16,23 +16,30 @@ pub(crate) struct RecentIds {
 impl RecentIds {
     /// Remembers the newest `room` ids at least, and up to twice as many.
     pub(crate) fn new(room: usize) -> RecentIds {
-        let (older, younger) = (Filter::with_room(room), Filter::with_room(room));
+        let (older, younger) = (RecentIds::filter(room), RecentIds::filter(room));
         RecentIds { room, older, younger, count: 0 }
     }
 
-    pub(crate) fn insert(&mut self, id: u32) {
+    /// Half as large again as a filter for terms: an id that is admitted is looked for in every index file.
+    fn filter(room: usize) -> Filter {
+        Filter::with_room(room.saturating_mul(3) / 2)
+    }
+
+    /// Whether the id may have been met before; it has been now.
+    pub(crate) fn meet(&mut self, id: u32) -> bool {
+        let hash = spread(id);
+        let met = self.younger.may_hold(hash) || self.older.may_hold(hash);
+        self.younger.insert(hash);
+        met
+    }
+
+    /// So many of those met last are stored. The others take room, but drive none of these out.
+    pub(crate) fn stored(&mut self, count: usize) {
+        self.count += count;
         if self.count >= self.room {
-            let empty = Filter::with_room(self.room);
+            let empty = RecentIds::filter(self.room);
             self.older = std::mem::replace(&mut self.younger, empty);
             self.count = 0;
         }
-        self.count += 1;
-        self.younger.insert(spread(id));
-    }
-
-    /// False where the id is not among them.
-    pub(crate) fn may_hold(&self, id: u32) -> bool {
-        let hash = spread(id);
-        self.younger.may_hold(hash) || self.older.may_hold(hash)
     }
 }
