@@ -1,7 +1,7 @@
 //! Many appends on one call, from many callers. Each is sent without waiting for the answers to others; the answers find
 //! their callers by the tag. What waits to be sent is bounded, and the server bounds what it has not answered.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -37,8 +37,10 @@ pub struct AppendStream {
 /// What was sent and is not answered.
 #[derive(Debug, Default)]
 struct Sent {
-    replies: HashMap<u64, Reply>,
-    next_tag: u64,
+    /// In the order in which they were sent, which is that of their tags and of their answers.
+    replies: VecDeque<Reply>,
+    /// The tag of the first of them.
+    oldest_tag: u64,
     /// No more is sent.
     closed: bool,
 }
@@ -76,9 +78,15 @@ impl AppendStream {
     pub async fn send(&self, append: AppendRequest) -> Result<Answer, ClientError> {
         let Ok(place) = self.requests.reserve().await else { return Err(self.ended().await) };
         let (reply, answer) = oneshot::channel();
-        let Some(tag) = self.sent.lock().register(reply) else { return Err(self.ended().await) };
-        place.send(AppendStreamRequest { tag, append: Some(append) });
-        Ok(Answer(answer))
+        {
+            // Sent within the lock, so that the order is the same for the server.
+            let mut sent = self.sent.lock();
+            if let Some(tag) = sent.register(reply) {
+                place.send(AppendStreamRequest { tag, append: Some(append) });
+                return Ok(Answer(answer));
+            }
+        }
+        Err(self.ended().await)
     }
 
     /// What is said to who comes after the end.
@@ -95,10 +103,19 @@ impl Sent {
         if self.closed {
             return None;
         }
-        let tag = self.next_tag;
-        self.next_tag += 1;
-        self.replies.insert(tag, reply);
+        let tag = self.oldest_tag + self.replies.len() as u64;
+        self.replies.push_back(reply);
         Some(tag)
+    }
+
+    /// Who waits for the answer with this tag, if it is the next one.
+    fn answered(&mut self, tag: u64) -> Option<Reply> {
+        if tag != self.oldest_tag {
+            return None;
+        }
+        let reply = self.replies.pop_front()?;
+        self.oldest_tag += 1;
+        Some(reply)
     }
 }
 
@@ -115,7 +132,11 @@ async fn hand_out(
 ) {
     let end = loop {
         match answers.message().await {
-            Ok(Some(answer)) => hand_over(&sent, answer),
+            Ok(Some(answer)) => {
+                if let Err(problem) = hand_over(&sent, answer) {
+                    break problem;
+                }
+            }
             Ok(None) => break broken_off(),
             Err(status) => break Problem::from(status),
         }
@@ -123,13 +144,18 @@ async fn hand_out(
     ended.send_replace(Some(end.clone()));
     let mut sent = sent.lock();
     sent.closed = true;
-    for reply in std::mem::take(&mut sent.replies).into_values() {
+    for reply in std::mem::take(&mut sent.replies) {
         drop(reply.send(Err(ClientError::Unknown(end.clone()))));
     }
 }
 
-fn hand_over(sent: &Mutex<Sent>, answer: AppendStreamResponse) {
-    let Some(reply) = sent.lock().replies.remove(&answer.tag) else { return };
+/// Gives an answer to its caller. Fails where it is not the next one.
+fn hand_over(sent: &Mutex<Sent>, answer: AppendStreamResponse) -> Result<(), Problem> {
+    let reply = sent.lock().answered(answer.tag).ok_or_else(|| Problem {
+        status: Code::Internal,
+        code: String::new(),
+        detail: format!("the server answered tag {}, which is not the next one", answer.tag),
+    })?;
     let outcome = match answer.outcome {
         Some(Outcome::Appended(appended)) => Ok(appended),
         Some(Outcome::Problem(problem)) => Err(ClientError::Refused(problem.into())),
@@ -141,6 +167,7 @@ fn hand_over(sent: &Mutex<Sent>, answer: AppendStreamResponse) {
     };
     // Who sent it may have gone.
     drop(reply.send(outcome));
+    Ok(())
 }
 
 impl Future for Answer {
@@ -161,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_answer_finds_its_caller() {
+    async fn each_answer_finds_its_caller_and_none_comes_out_of_order() {
         let sent = Mutex::new(Sent::default());
         let register = || {
             let (reply, answer) = oneshot::channel();
@@ -169,16 +196,16 @@ mod tests {
         };
         let (one, two, three) = (register(), register(), register());
         let at = |position| AppendResponse { position: Some(position), revisions: Vec::new() };
-        hand_over(&sent, answered(two.0, Some(Outcome::Appended(at(2)))));
         let refused = super::super::proto::Problem { status: 10, ..Default::default() };
-        hand_over(&sent, answered(one.0, Some(Outcome::Problem(refused))));
-        hand_over(&sent, answered(three.0, None));
-        hand_over(&sent, answered(99, None));
-        assert_eq!(two.1.await.expect("appended").position, Some(2));
+        hand_over(&sent, answered(one.0, Some(Outcome::Problem(refused)))).expect("the next");
+        hand_over(&sent, answered(two.0, Some(Outcome::Appended(at(2))))).expect("the next");
+        hand_over(&sent, answered(two.0, None)).expect_err("it was answered");
+        hand_over(&sent, answered(three.0, None)).expect("the next");
+        hand_over(&sent, answered(3, None)).expect_err("nobody waits for it");
         let error = one.1.await.expect_err("refused");
         assert!(matches!(error, ClientError::Refused(Problem { status: Code::Aborted, .. })));
+        assert_eq!(two.1.await.expect("appended").position, Some(2));
         assert!(matches!(three.1.await, Err(ClientError::Unknown(_))));
-        assert!(sent.lock().replies.is_empty());
     }
 
     #[tokio::test]

@@ -47,6 +47,9 @@ const CUSTOM: u8 = 7;
 impl Metadata {
     /// The compact form; empty metadata is no bytes.
     pub fn encode(&self) -> Bytes {
+        if *self == Metadata::default() {
+            return Bytes::new();
+        }
         let mut out = Vec::with_capacity(64);
         let mut field = |kind: u8, value: &[u8]| {
             out.push(kind);
