@@ -1,70 +1,24 @@
-//! What every request passes before its handler: a host that is meant, the API key, a place among
-//! the requests in flight. It also counts and times what was answered. REST is refused with a
-//! problem, gRPC with a status.
+//! What every request passes before it is answered: a host that is meant, the API key, a place among the requests in
+//! flight.
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use annals_core::Family;
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, Uri, header};
+use http::{HeaderMap, Request, Uri, header};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::problem::Problem;
 use super::state::ApiState;
 
-/// Whether a request speaks gRPC.
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    let media_type = headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
-    media_type.is_some_and(|media_type| media_type.starts_with(b"application/grpc"))
-}
-
-/// A problem in the form that the caller understands.
-pub(super) fn refusal(grpc: bool, problem: Problem) -> Response {
-    if grpc { tonic::Status::from(problem).into_http() } else { problem.into_response() }
-}
-
-/// The middleware.
-pub(super) async fn guard(
-    State(state): State<Arc<ApiState>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let started = Instant::now();
-    let grpc = is_grpc(request.headers());
-    let interface = if grpc { "grpc" } else { "rest" };
-    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    // Reflection and our services are few; a REST route is its pattern, never a caller's text.
-    let route = match route {
-        Some(_) if grpc => request.uri().path().to_owned(),
-        Some(route) => route,
-        None => "none".to_owned(),
-    };
-    let response = match admit(&state, &request) {
-        Ok(permit) => {
-            let response = next.run(request).await;
-            drop(permit);
-            response
-        }
-        Err(problem) => refusal(grpc, problem),
-    };
-    let labels = [
-        ("interface", interface.to_owned()),
-        ("route", route.clone()),
-        ("status", response.status().as_str().to_owned()),
-    ];
-    metrics::counter!("annals_requests_total", &labels).increment(1);
-    metrics::histogram!("annals_request_seconds", "interface" => interface, "route" => route)
-        .record(started.elapsed().as_secs_f64());
-    response
-}
-
-fn admit(
+/// Lets a request in, with its place among those in flight where it needs one.
+///
+/// # Errors
+/// The problem of a request that is not let in.
+pub(super) fn admit<B>(
     state: &ApiState,
-    request: &Request,
-) -> Result<Option<tokio::sync::OwnedSemaphorePermit>, Problem> {
+    request: &Request<B>,
+) -> Result<Option<OwnedSemaphorePermit>, Problem> {
     let path = request.uri().path();
     // The reader page is the same for everyone; it asks for the key before it can show anything.
     if path.starts_with("/health/") || (path == "/docs" && state.api_key.is_some()) {
@@ -102,7 +56,7 @@ fn presented(headers: &HeaderMap) -> Option<&str> {
 
 /// Without a key, only this machine is served; a page of another site whose name was made to point
 /// here is not it.
-fn check_host(state: &ApiState, request: &Request) -> Result<(), Problem> {
+fn check_host<B>(state: &ApiState, request: &Request<B>) -> Result<(), Problem> {
     if !state.loopback_only {
         return Ok(());
     }

@@ -10,10 +10,10 @@ use annals_core::Family;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tonic_reflection::server::Error as ReflectionError;
 
+use super::edge::Edge;
 use super::state::ApiState;
 use crate::config::Config;
 
@@ -102,7 +102,7 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let service = super::service(&state).map_err(ServeError::Reflection)?;
+    let edge = Edge::new(&state).map_err(ServeError::Reflection)?;
     let connections = connection_builder(&state);
     let graceful = GracefulShutdown::new();
     let mut tidy = tokio::time::interval(TIDY_EVERY);
@@ -126,7 +126,7 @@ pub async fn serve(
                 continue;
             }
         };
-        answer(socket, &connections, service.clone(), &graceful);
+        answer(socket, &connections, edge.clone(), &graceful);
     }
     drop(listener);
     state.stopping.cancel();
@@ -158,7 +158,7 @@ fn connection_builder(state: &ApiState) -> Arc<auto::Builder<TokioExecutor>> {
 fn answer(
     socket: TcpStream,
     connections: &Arc<auto::Builder<TokioExecutor>>,
-    service: axum::Router,
+    edge: Edge,
     graceful: &GracefulShutdown,
 ) {
     if let Err(error) = socket.set_nodelay(true) {
@@ -166,8 +166,7 @@ fn answer(
     }
     let (connections, watcher) = (Arc::clone(connections), graceful.watcher());
     tokio::spawn(async move {
-        let service = TowerToHyperService::new(service);
-        let connection = connections.serve_connection_with_upgrades(TokioIo::new(socket), service);
+        let connection = connections.serve_connection_with_upgrades(TokioIo::new(socket), edge);
         if let Err(error) = watcher.watch(connection.into_owned()).await {
             tracing::debug!(error, "a connection broke");
         }

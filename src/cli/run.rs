@@ -13,7 +13,7 @@ mod store;
 use super::arguments::{Arguments, Global, ImportVerb, SchemaVerb, ServeArguments, Verb};
 use super::error::CliError;
 use super::exit::Done;
-use crate::config::{Config, Flags};
+use crate::config::{Config, Flags, Role};
 use crate::telemetry;
 
 /// Carries out what the command line asks for.
@@ -21,11 +21,18 @@ pub(super) fn run(arguments: Arguments) -> Result<Done, CliError> {
     let Arguments { global, verb } = arguments;
     let config = configuration(&global, &verb)?;
     telemetry::start_logs(&config.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(CliError::Runtime)?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if config.role == Role::Store {
+        runtime.worker_threads(log_server_threads());
+    }
+    let runtime = runtime.enable_all().build().map_err(CliError::Runtime)?;
     runtime.block_on(carry_out(&config, verb))
+}
+
+/// The threads of a server of the log alone: one less than there are processors, because the log's writer has its own. A
+/// hand-over between threads costs more than an append, so one thread too many halves what the server takes.
+fn log_server_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| (processors.get() - 1).max(1))
 }
 
 async fn carry_out(config: &Config, verb: Verb) -> Result<Done, CliError> {

@@ -10,10 +10,15 @@ mod queries;
 
 use std::sync::Arc;
 
+use http::{Request, Response};
+use hyper::body::Incoming;
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic::service::Routes;
+use tonic::{Code, Status};
+use tower::Service;
 
 use super::state::ApiState;
+use events::EventService;
 use proto::commands_server::CommandsServer;
 use proto::events_server::EventsServer;
 use proto::queries_server::QueriesServer;
@@ -37,34 +42,57 @@ mod proto {
         include_bytes!(concat!(env!("OUT_DIR"), "/annals.v1.bin"));
 }
 
+/// Where the methods of the log stand.
+const EVENTS: &str = "/annals.v1.Events/";
 /// What a message may be larger than the largest JSON body: its other fields.
 const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 
-/// The services, to be merged with REST's routes.
-pub(super) fn routes(
-    state: &Arc<ApiState>,
-) -> Result<axum::Router, tonic_reflection::server::Error> {
-    let bytes_max = state.limits.request_bytes_max + ENVELOPE_BYTES_MAX;
-    let commands = CommandsServer::new(commands::CommandService(Arc::clone(state)))
-        .max_decoding_message_size(bytes_max)
-        .accept_compressed(Gzip)
-        .send_compressed(Gzip);
-    let queries = QueriesServer::new(queries::QueryService(Arc::clone(state)))
-        .max_decoding_message_size(bytes_max)
-        .accept_compressed(Gzip)
-        .send_compressed(Gzip);
-    let events = EventsServer::new(events::EventService(Arc::clone(state)))
-        .max_decoding_message_size(bytes_max)
-        .accept_compressed(Gzip)
-        .send_compressed(Gzip);
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-        .build_v1()?;
-    let routes = Routes::new(commands)
-        .add_service(queries)
-        .add_service(events)
-        .add_service(reflection)
-        .prepare();
-    // The fallback for unknown routes is shared with REST and stands in `api`.
-    Ok(routes.into_axum_router().reset_fallback())
+/// The services. The log's own stand beside the others: routing costs as much as the rest of a small append.
+pub(super) struct Services {
+    events: EventsServer<EventService>,
+    others: Routes,
+}
+
+impl Services {
+    /// The services over the parts of the engine.
+    ///
+    /// # Errors
+    /// Where the description of the services is broken.
+    pub(super) fn new(state: &Arc<ApiState>) -> Result<Services, tonic_reflection::server::Error> {
+        let bytes_max = state.limits.request_bytes_max + ENVELOPE_BYTES_MAX;
+        let commands = CommandsServer::new(commands::CommandService(Arc::clone(state)))
+            .max_decoding_message_size(bytes_max)
+            .accept_compressed(Gzip)
+            .send_compressed(Gzip);
+        let queries = QueriesServer::new(queries::QueryService(Arc::clone(state)))
+            .max_decoding_message_size(bytes_max)
+            .accept_compressed(Gzip)
+            .send_compressed(Gzip);
+        let events = EventsServer::new(EventService(Arc::clone(state)))
+            .max_decoding_message_size(bytes_max)
+            .accept_compressed(Gzip)
+            .send_compressed(Gzip);
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .build_v1()?;
+        let others = Routes::new(commands).add_service(queries).add_service(reflection).prepare();
+        Ok(Services { events, others })
+    }
+
+    /// Answers a request.
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<tonic::body::Body> {
+        let answered = if request.uri().path().starts_with(EVENTS) {
+            self.events.clone().call(request).await
+        } else {
+            self.others.clone().call(request).await
+        };
+        let Ok(response) = answered;
+        response
+    }
+}
+
+/// Whether what was asked for is a method that there is.
+pub(super) fn knows_method<B>(response: &Response<B>) -> bool {
+    Status::from_header_map(response.headers())
+        .is_none_or(|status| status.code() != Code::Unimplemented)
 }
