@@ -12,6 +12,7 @@ use annals_core::{
     StreamWrite, Timestamp,
 };
 use bytes::Bytes;
+use hashbrown::HashSet;
 
 use super::address::Address;
 use super::error::ScanError;
@@ -27,6 +28,9 @@ use super::tail::WrittenBatch;
 
 /// A batch takes no further append once it has that many bytes.
 const BATCH_BYTES: usize = 4 << 20;
+
+/// How many ids are fetched ahead.
+const FETCHED_IDS: usize = 4096;
 
 /// How far an encoding went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,10 +79,10 @@ pub(crate) struct Encoder {
     /// The index of the active segment.
     part: Option<SharedPart>,
     recent: RecentIds,
-    /// Of the events of the append that is being encoded: the kept halves of their ids' hashes, whether any of those was
+    /// Of the events of the append that is being encoded: the kept halves of their ids' hashes, those ids that may have been
     /// met before, and the events' own hashes.
     id_hashes: Vec<u32>,
-    met: bool,
+    met: HashSet<EventId>,
     leaves: Vec<Hash>,
     waiting: VecDeque<Request>,
     answers: Vec<(Reply, Result<Appended, AppendError>)>,
@@ -106,7 +110,7 @@ impl Encoder {
             part,
             recent,
             id_hashes: Vec::new(),
-            met: false,
+            met: HashSet::new(),
             leaves: Vec::new(),
             waiting: VecDeque::new(),
             answers: Vec::new(),
@@ -118,7 +122,9 @@ impl Encoder {
 
     /// Encodes what waits, as far as it goes.
     pub(crate) fn fill(&mut self) -> Filled {
+        let held = self.waiting.len();
         self.shared.queue.take(&mut self.waiting);
+        self.fetch_ids(held);
         let (mut appends, mut bytes) = (0, 0);
         let filled = loop {
             let Some(next) = self.waiting.front() else { break Filled::Drained };
@@ -254,15 +260,26 @@ impl Encoder {
         Ok(answer)
     }
 
-    /// Hashes the ids and asks whether any was met before: all of them in one go, so that the processor fetches their
-    /// places in the filter side by side.
+    /// Has what is known of the ids fetched, of the appends behind the first `held`; no more than a cache takes.
+    fn fetch_ids(&self, held: usize) {
+        let hashes = self.shared.index.hashes();
+        let writes = self.waiting.range(held..).flat_map(|request| &request.append.writes);
+        let ids = writes.flat_map(|write| &write.events).map(|event| hashes.id(event.id));
+        self.recent.fetch(ids.take(FETCHED_IDS));
+    }
+
+    /// Hashes the ids and asks which may have been met before.
     fn look_at_ids(&mut self, request: &Request) {
         let hashes = self.shared.index.hashes();
-        let events = request.append.writes.iter().flat_map(|write| &write.events);
         self.id_hashes.clear();
-        self.id_hashes.extend(events.map(|event| hashes.id(event.id)));
-        let met = self.id_hashes.iter().map(|hash| self.recent.meet(*hash));
-        self.met = met.fold(false, |any, met| any | met);
+        self.met.clear();
+        for event in request.append.writes.iter().flat_map(|write| &write.events) {
+            let hash = hashes.id(event.id);
+            self.id_hashes.push(hash);
+            if self.recent.meet(hash) {
+                self.met.insert(event.id);
+            }
+        }
     }
 
     /// Adds the frame to the open batch; answers where it begins in the segment.
@@ -362,7 +379,7 @@ impl AppendView for Encoder {
     }
 
     fn known(&self, id: EventId) -> Result<Option<(StreamName, Revision, Position)>, AppendError> {
-        if !self.met || self.shared.options.sabotage().forget_ids {
+        if !self.met.contains(&id) || self.shared.options.sabotage().forget_ids {
             return Ok(None);
         }
         let index = &self.shared.index;

@@ -17,7 +17,9 @@ use super::writer::PoisonOnPanic;
 
 /// The name that the next segment has until it is one.
 pub(crate) const SPARE: &str = "spare.segment";
-const ZEROS_BYTES: usize = 1 << 20;
+/// So many zeros are written at a time, which a cache holds, and so many synced: the writer's syncs wait behind no more.
+const ZEROS_BYTES: usize = 64 << 10;
+const SYNC_BYTES: u64 = 4 << 20;
 
 /// What the thread is asked to do.
 pub(crate) enum Job {
@@ -190,6 +192,9 @@ fn fill_file(file: &dyn DiskFile, bytes: u64) -> io::Result<()> {
         let left = usize::try_from(bytes - offset).unwrap_or(usize::MAX).min(zeros.len());
         file.write_at(&zeros[..left], offset)?;
         offset += left as u64;
+        if offset.is_multiple_of(SYNC_BYTES) {
+            file.sync_data()?;
+        }
     }
     file.sync_data()
 }

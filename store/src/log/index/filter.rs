@@ -36,11 +36,25 @@ impl Filter {
         self.words.iter().flat_map(|word| word.to_le_bytes()).collect()
     }
 
-    pub(crate) fn insert(&mut self, hash: u64) {
-        let block = self.block(hash);
+    /// Inserts a key, and answers whether it may have been there. Without a branch on what it finds, so that the processor
+    /// goes on to the next key meanwhile.
+    pub(crate) fn insert(&mut self, hash: u64) -> bool {
+        let mut wanted = [0; BLOCK_WORDS];
         for (word, bit) in probes(hash) {
-            self.words[block + word] |= bit;
+            wanted[word] |= bit;
         }
+        let block = self.block(hash);
+        let mut missing = 0;
+        for (word, wanted) in self.words[block..block + BLOCK_WORDS].iter_mut().zip(wanted) {
+            missing |= wanted & !*word;
+            *word |= wanted;
+        }
+        missing == 0
+    }
+
+    /// Something of the block of a key: to look at it takes the block into the processor's cache.
+    pub(crate) fn glance(&self, hash: u64) -> u64 {
+        self.words[self.block(hash)]
     }
 
     /// False where the key was never inserted.
@@ -74,7 +88,10 @@ mod tests {
     fn what_was_inserted_is_admitted_and_little_else() {
         let key = |number: u64| number.wrapping_mul(0xd6e8_feb8_6659_fd93).rotate_left(23);
         let mut filter = Filter::with_room(10_000);
-        (0..10_000).for_each(|number| filter.insert(key(number)));
+        for number in 0..10_000 {
+            filter.insert(key(number));
+            assert!(filter.insert(key(number)), "it was there the second time");
+        }
         let filter = Filter::from_bytes(&filter.to_bytes()).expect("it is one");
         assert!((0..10_000).all(|number| filter.may_hold(key(number))));
         let wrong = (10_000..110_000).filter(|number| filter.may_hold(key(*number))).count();

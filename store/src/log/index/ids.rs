@@ -1,13 +1,14 @@
 //! The ids of a segment's events in memory. Almost none is ever asked for, because a filter answers before, so adding is
-//! made cheap: ids stand in the order of their events, and each thousand is sorted as it fills up.
+//! made cheap: ids stand in the order of their events, and are sorted by the thousand as they come.
 
-/// So many are sorted at a time.
+/// So many are sorted at first, and so many of those runs then become one.
 const RUN: usize = 4096;
+const LONG_RUN: usize = 16 * RUN;
 
 /// Kept halves of the hashes of ids, each with the event's number.
 #[derive(Default)]
 pub(crate) struct Ids {
-    /// The hash above, the number below. Sorted runs, and behind them fewer than a run as they came.
+    /// The hash above, the number below. Long sorted runs, then short ones, then fewer than a run as they came.
     entries: Vec<u64>,
 }
 
@@ -18,13 +19,19 @@ impl Ids {
             let start = self.entries.len() - RUN;
             self.entries[start..].sort_unstable();
         }
+        if self.entries.len().is_multiple_of(LONG_RUN) {
+            let start = self.entries.len() - LONG_RUN;
+            sort_runs(&mut self.entries[start..]);
+        }
     }
 
     /// The numbers of events whose id has this half of a hash.
     pub(crate) fn numbers(&self, id: u32) -> impl Iterator<Item = u32> {
-        let (runs, rest) = self.entries.split_at(self.entries.len() / RUN * RUN);
+        let (long, others) = self.entries.split_at(self.entries.len() / LONG_RUN * LONG_RUN);
+        let (short, rest) = others.split_at(others.len() / RUN * RUN);
         let (first, last) = (entry(id, 0), entry(id, u32::MAX));
-        let in_runs = runs.chunks_exact(RUN).flat_map(move |run| {
+        let runs = long.chunks_exact(LONG_RUN).chain(short.chunks_exact(RUN));
+        let in_runs = runs.flat_map(move |run| {
             let start = run.partition_point(|entry| *entry < first);
             run[start..].iter().take_while(move |entry| **entry <= last)
         });
@@ -35,8 +42,7 @@ impl Ids {
     /// All, as hash and number, by hash.
     pub(crate) fn sorted(&self) -> Vec<(u32, u32)> {
         let mut entries = self.entries.clone();
-        #[allow(clippy::stable_sort_primitive, reason = "the stable sort makes use of the runs")]
-        entries.sort();
+        sort_runs(&mut entries);
         entries.into_iter().map(parts).collect()
     }
 
@@ -44,6 +50,12 @@ impl Ids {
     pub(crate) fn hashes(&self) -> impl Iterator<Item = u32> {
         self.entries.iter().map(|entry| parts(*entry).0)
     }
+}
+
+/// Sorts what consists of sorted runs.
+#[allow(clippy::stable_sort_primitive, reason = "the stable sort makes use of runs")]
+fn sort_runs(entries: &mut [u64]) {
+    entries.sort();
 }
 
 fn entry(id: u32, number: u32) -> u64 {
@@ -61,8 +73,8 @@ mod tests {
 
     #[test]
     fn every_id_is_found_in_runs_and_behind_them() {
-        let count = u32::try_from(2 * RUN + 100).expect("small");
-        // Every hash occurs two or three times.
+        let count = u32::try_from(LONG_RUN + 2 * RUN + 100).expect("small");
+        // Every hash occurs more than once.
         let id = |number: u32| (number % 3000).wrapping_mul(0x9e37_79b9);
         let mut ids = Ids::default();
         (0..count).for_each(|number| ids.add(id(number), number));
