@@ -4,7 +4,38 @@
 use hashbrown::HashSet;
 
 use crate::event::{EventId, Position, Revision, StreamName};
-use crate::store::{Append, AppendError, Appended, Condition, ExpectedRevision, StreamWrite};
+use crate::store::{Append, AppendError, Appended, Condition, ExpectedRevision};
+
+/// What of an append the check looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppendHead {
+    /// The writes, in order.
+    pub writes: Vec<WriteHead>,
+    /// What else must be so.
+    pub condition: Option<Condition>,
+}
+
+/// What of a write the check looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriteHead {
+    /// The stream.
+    pub stream: StreamName,
+    /// What must be so.
+    pub expected: ExpectedRevision,
+    /// The ids of its events, in order.
+    pub ids: Vec<EventId>,
+}
+
+impl From<&Append> for AppendHead {
+    fn from(append: &Append) -> AppendHead {
+        let writes = append.writes.iter().map(|write| WriteHead {
+            stream: write.stream.clone(),
+            expected: write.expected,
+            ids: write.events.iter().map(|event| event.id).collect(),
+        });
+        AppendHead { writes: writes.collect(), condition: append.condition.clone() }
+    }
+}
 
 /// What the writer of a store knows of its log, also of what is not durable yet.
 pub trait AppendView {
@@ -50,7 +81,7 @@ pub enum Checked {
 ///
 /// # Errors
 /// [`AppendError::Malformed`], [`AppendError::Conflict`], [`AppendError::ConditionFailed`], and the view's.
-pub fn check_append(append: &Append, view: &impl AppendView) -> Result<Checked, AppendError> {
+pub fn check_append(append: &AppendHead, view: &impl AppendView) -> Result<Checked, AppendError> {
     check_form(append)?;
     if let Some(answer) = repeated_by_id(append, view)? {
         return Ok(Checked::Repeated(answer));
@@ -76,9 +107,9 @@ pub fn check_append(append: &Append, view: &impl AppendView) -> Result<Checked, 
     }
 }
 
-fn check_form(append: &Append) -> Result<(), AppendError> {
+fn check_form(append: &AppendHead) -> Result<(), AppendError> {
     if let [write] = &append.writes[..]
-        && write.events.len() <= 1
+        && write.ids.len() <= 1
     {
         return Ok(()); // The most frequent append has nothing that could occur twice.
     }
@@ -89,8 +120,8 @@ fn check_form(append: &Append) -> Result<(), AppendError> {
             let text = format!("stream {} occurs twice in one append", write.stream);
             return Err(AppendError::Malformed(text));
         }
-        if let Some(twice) = write.events.iter().find(|event| !ids.insert(event.id)) {
-            let text = format!("event id {} occurs twice in one append", twice.id);
+        if let Some(twice) = write.ids.iter().find(|id| !ids.insert(**id)) {
+            let text = format!("event id {twice} occurs twice in one append");
             return Err(AppendError::Malformed(text));
         }
     }
@@ -99,20 +130,20 @@ fn check_form(append: &Append) -> Result<(), AppendError> {
 
 /// The answer to an append whose events stand there already, found by their ids.
 fn repeated_by_id(
-    append: &Append,
+    append: &AppendHead,
     view: &impl AppendView,
 ) -> Result<Option<Appended>, AppendError> {
     let (mut found, mut missing) = (0_usize, false);
     let mut answer = Appended { position: None, revisions: Vec::new() };
     for write in &append.writes {
         let mut last = None;
-        for event in &write.events {
-            let Some((stream, revision, position)) = view.known(event.id)? else {
+        for id in &write.ids {
+            let Some((stream, revision, position)) = view.known(*id)? else {
                 missing = true;
                 continue;
             };
             if stream != write.stream {
-                let text = format!("event id {} already stands in stream {stream}", event.id);
+                let text = format!("event id {id} already stands in stream {stream}");
                 return Err(AppendError::Malformed(text));
             }
             found += 1;
@@ -132,7 +163,7 @@ fn repeated_by_id(
 
 /// The answer to an append whose events stand at the very revisions that it expected.
 fn repeated_in_place(
-    append: &Append,
+    append: &AppendHead,
     view: &impl AppendView,
 ) -> Result<Option<Appended>, AppendError> {
     let mut answer = Appended { position: None, revisions: Vec::new() };
@@ -145,9 +176,9 @@ fn repeated_in_place(
             ExpectedRevision::Any | ExpectedRevision::Exists => return Ok(None),
         };
         let mut last = None;
-        for event in &write.events {
+        for wanted in &write.ids {
             let Some((id, position)) = view.event_at(&write.stream, next)? else { return Ok(None) };
-            if id != event.id {
+            if id != *wanted {
                 return Ok(None);
             }
             answer.position = answer.position.max(Some(position));
@@ -161,7 +192,7 @@ fn repeated_in_place(
 
 /// Whether the stream's last revision is what the write expects.
 fn is_expected(
-    write: &StreamWrite,
+    write: &WriteHead,
     actual: Option<Revision>,
     view: &impl AppendView,
 ) -> Result<bool, AppendError> {

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::append::{AppendView, Checked, check_append};
+use crate::append::{AppendHead, AppendView, Checked, check_append};
 use crate::clock::{Clock, Timestamp};
 use crate::event::{EventId, Position, RecordedEvent, Revision, StreamName};
 use crate::feed::Batch;
@@ -127,7 +127,7 @@ impl AppendView for View<'_> {
 impl MemoryStore {
     fn append_now(&self, append: Append) -> Result<Appended, AppendError> {
         let mut log = self.log.lock();
-        if let Checked::Repeated(answer) = check_append(&append, &View(&log))? {
+        if let Checked::Repeated(answer) = check_append(&AppendHead::from(&append), &View(&log))? {
             return Ok(answer);
         }
         let time = self.clock.now().max(log.last_time.unwrap_or(Timestamp(i64::MIN)));

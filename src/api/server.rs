@@ -151,6 +151,7 @@ fn connection_builder(state: &ApiState) -> Arc<auto::Builder<TokioExecutor>> {
         .keep_alive_timeout(KEEP_ALIVE)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
+        .max_frame_size(256 << 10)
         .max_concurrent_streams(1024);
     Arc::new(connections)
 }

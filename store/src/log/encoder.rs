@@ -8,8 +8,7 @@ use std::sync::Arc;
 use annals_core::append::{AppendView, Checked, check_append};
 use annals_core::disk::DiskFile;
 use annals_core::{
-    AppendError, Appended, Condition, EventId, Metadata, Position, Revision, StreamName,
-    StreamWrite, Timestamp,
+    AppendError, Appended, Condition, EventId, Metadata, Position, Revision, StreamName, Timestamp,
 };
 use bytes::Bytes;
 use hashbrown::HashSet;
@@ -21,6 +20,7 @@ use super::format::header::SegmentHeader;
 use super::format::tree::{Hash, leaf};
 use super::format::{COMMIT_BYTES, Chain};
 use super::index::{Entry, FIRST_OFFSET, Part, RecentIds, SharedPart};
+use super::prepared::Contents;
 use super::queue::{Reply, Request, answer};
 use super::recovery::Recovered;
 use super::shared::Shared;
@@ -85,6 +85,8 @@ pub(crate) struct Encoder {
     met: HashSet<EventId>,
     leaves: Vec<Hash>,
     waiting: VecDeque<Request>,
+    /// The bytes of what waits.
+    bytes_ahead: usize,
     answers: Vec<(Reply, Result<Appended, AppendError>)>,
     new_segment: Option<NewSegment>,
     open: Option<OpenBatch>,
@@ -113,6 +115,7 @@ impl Encoder {
             met: HashSet::new(),
             leaves: Vec::new(),
             waiting: VecDeque::new(),
+            bytes_ahead: 0,
             answers: Vec::new(),
             new_segment: None,
             open: None,
@@ -125,10 +128,11 @@ impl Encoder {
         let held = self.waiting.len();
         self.shared.queue.take(&mut self.waiting);
         self.fetch_ids(held);
+        self.bytes_ahead = self.waiting.iter().map(|request| request.append.bytes).sum();
         let (mut appends, mut bytes) = (0, 0);
         let filled = loop {
             let Some(next) = self.waiting.front() else { break Filled::Drained };
-            let wanted = next.bytes + COMMIT_BYTES;
+            let wanted = next.append.bytes + COMMIT_BYTES;
             if self.open.as_ref().is_some_and(|open| open.bytes.len() >= BATCH_BYTES) {
                 break Filled::Full;
             }
@@ -142,7 +146,7 @@ impl Encoder {
             }
             let request = self.waiting.pop_front().expect("there is a next one");
             appends += 1;
-            bytes += request.bytes;
+            bytes += request.append.bytes;
             let result = self.encode(&request);
             self.answers.push((request.reply, result));
         };
@@ -166,7 +170,9 @@ impl Encoder {
             };
             frame::encode_commit(&mut open.bytes, self.frames, &commit);
             // The bytes stay in memory for subscriptions.
-            open.bytes.shrink_to_fit();
+            if open.bytes.len() < open.bytes.capacity() / 4 * 3 {
+                open.bytes.shrink_to_fit();
+            }
             let written = WrittenBatch::new(
                 self.frames,
                 open.start,
@@ -195,7 +201,7 @@ impl Encoder {
 
     /// Refuses what waits.
     pub(crate) fn refuse_waiting(&mut self, error: &AppendError) {
-        let bytes = self.waiting.iter().map(|request| request.bytes).sum();
+        let bytes = self.waiting.iter().map(|request| request.append.bytes).sum();
         self.shared.queue.release(self.waiting.len(), bytes);
         for request in self.waiting.drain(..) {
             answer(request.reply, Err(error.clone()));
@@ -234,24 +240,24 @@ impl Encoder {
         let mut answer = Appended { position: None, revisions };
         let part = Arc::clone(self.part.as_ref().expect("what is encoded has a segment"));
         let mut part = part.write();
-        let mut next_hash = 0;
-        for (write, head) in request.append.writes.iter().zip(&mut answer.revisions) {
-            for event in &write.events {
+        let mut number = 0;
+        for (write, head) in request.append.head.writes.iter().zip(&mut answer.revisions) {
+            for id in &write.ids {
                 let revision = head.map_or(Revision(0), |head| Revision(head.0 + 1));
-                let id_hash = self.id_hashes[next_hash];
-                next_hash += 1;
+                let contents = request.append.event(number);
                 answer.position = Some(Position(self.position));
-                let offset = self.encode_event(write, event, revision);
+                let offset = self.encode_event(*id, &contents, revision);
                 part.add(&Entry {
                     offset,
-                    id: event.id,
-                    id_hash,
+                    id: *id,
+                    id_hash: self.id_hashes[number],
                     stream: &write.stream,
                     revision,
-                    event_type: &event.event_type,
-                    tags: &Metadata::tags_of(&event.metadata),
+                    event_type: contents.event_type,
+                    tags: &Metadata::tags_of(contents.metadata),
                 });
                 *head = Some(revision);
+                number += 1;
             }
         }
         self.recent.stored(self.leaves.len());
@@ -263,8 +269,8 @@ impl Encoder {
     /// Has what is known of the ids fetched, of the appends behind the first `held`; no more than a cache takes.
     fn fetch_ids(&self, held: usize) {
         let hashes = self.shared.index.hashes();
-        let writes = self.waiting.range(held..).flat_map(|request| &request.append.writes);
-        let ids = writes.flat_map(|write| &write.events).map(|event| hashes.id(event.id));
+        let writes = self.waiting.range(held..).flat_map(|request| &request.append.head.writes);
+        let ids = writes.flat_map(|write| &write.ids).map(|id| hashes.id(*id));
         self.recent.fetch(ids.take(FETCHED_IDS));
     }
 
@@ -273,29 +279,24 @@ impl Encoder {
         let hashes = self.shared.index.hashes();
         self.id_hashes.clear();
         self.met.clear();
-        for event in request.append.writes.iter().flat_map(|write| &write.events) {
-            let hash = hashes.id(event.id);
+        for id in request.append.head.writes.iter().flat_map(|write| &write.ids) {
+            let hash = hashes.id(*id);
             self.id_hashes.push(hash);
             if self.recent.meet(hash) {
-                self.met.insert(event.id);
+                self.met.insert(*id);
             }
         }
     }
 
     /// Adds the frame to the open batch; answers where it begins in the segment.
-    fn encode_event(
-        &mut self,
-        write: &StreamWrite,
-        event: &annals_core::NewEvent,
-        revision: Revision,
-    ) -> u32 {
+    fn encode_event(&mut self, id: EventId, contents: &Contents<'_>, revision: Revision) -> u32 {
         let (start, position, time) = (self.at, self.position, self.time);
         let coordinates =
             Coordinates { batch: low(self.batch), position, revision: revision.0, time };
-        let chain = &self.chain;
+        let (chain, room) = (&self.chain, self.bytes_ahead.min(BATCH_BYTES) + COMMIT_BYTES);
         let open = self.open.get_or_insert_with(|| OpenBatch {
             start,
-            bytes: Vec::with_capacity(1024),
+            bytes: Vec::with_capacity(room),
             first_position: position,
             count: 0,
             chain: Chain::behind(chain),
@@ -305,8 +306,8 @@ impl Encoder {
             &mut open.bytes,
             self.frames,
             &coordinates,
-            write.stream.as_str(),
-            event,
+            (id, contents.schema),
+            contents.bytes,
         );
         let leaf = leaf(&open.bytes[before..]);
         open.chain.add(&leaf);
@@ -319,9 +320,9 @@ impl Encoder {
     }
 
     fn check(&self, request: &Request) -> Result<Checked, AppendError> {
-        match check_append(&request.append, self) {
+        match check_append(&request.append.head, self) {
             Err(AppendError::Conflict { .. }) if self.shared.options.sabotage().ignore_expected => {
-                let heads = request.append.writes.iter().map(|write| self.head(&write.stream));
+                let heads = request.append.head.writes.iter().map(|write| self.head(&write.stream));
                 heads.collect::<Result<_, _>>().map(Checked::New)
             }
             checked => checked,

@@ -15,6 +15,7 @@ mod names;
 mod open;
 mod open_files;
 mod options;
+mod prepared;
 mod preparer;
 mod queue;
 mod reader;
@@ -54,7 +55,7 @@ pub use repair::{Repaired, Replaced, repair};
 pub use restore::{Restored, Upto, restore};
 pub use verify::{Verified, verify};
 
-use format::frame::event_bytes_max;
+use prepared::Prepared;
 use queue::Request;
 use shared::Shared;
 
@@ -158,35 +159,13 @@ impl Log {
         Ok(self.shared.tree.root(size)?)
     }
 
-    /// The most bytes that the append takes in the log.
-    fn measure(&self, append: &Append) -> Result<usize, AppendError> {
-        let mut bytes = 0;
-        for write in &append.writes {
-            for event in &write.events {
-                let size = event_bytes_max(write.stream.as_str(), event);
-                if size > EVENT_BYTES_MAX {
-                    let id = event.id;
-                    let text = format!("event {id} has {size} bytes, {EVENT_BYTES_MAX} at most");
-                    return Err(AppendError::Malformed(text));
-                }
-                bytes += size;
-            }
-        }
-        let most = self.shared.options.append_bytes_max();
-        if bytes > most {
-            let text = format!("it has {bytes} bytes, {most} at most");
-            return Err(AppendError::Malformed(text));
-        }
-        Ok(bytes)
-    }
-
     fn enqueue(
         &self,
         append: Append,
     ) -> Result<oneshot::Receiver<Result<Appended, AppendError>>, AppendError> {
-        let bytes = self.measure(&append)?;
+        let append = Prepared::of(append, self.shared.options.append_bytes_max())?;
         let (reply, answer) = oneshot::channel();
-        self.shared.queue.push(Request { append, bytes, reply })?;
+        self.shared.queue.push(Request { append, reply })?;
         Ok(answer)
     }
 }

@@ -3,9 +3,11 @@
 
 use std::collections::VecDeque;
 
-use annals_core::{Append, AppendError, Appended};
+use annals_core::{AppendError, Appended};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
+
+use super::prepared::Prepared;
 
 /// From how many waiting bytes on the encoder works beside a sync; less waits for the writer, which
 /// saves a switch.
@@ -16,9 +18,7 @@ pub(crate) type Reply = oneshot::Sender<Result<Appended, AppendError>>;
 
 /// An append that waits.
 pub(crate) struct Request {
-    pub(crate) append: Append,
-    /// The most stored bytes that it can take.
-    pub(crate) bytes: usize,
+    pub(crate) append: Prepared,
     pub(crate) reply: Reply,
 }
 
@@ -67,7 +67,7 @@ impl Queue {
         let appends = incoming.waiting_appends;
         // One append alone always fits.
         let full = appends >= self.appends_max
-            || (appends > 0 && incoming.waiting_bytes + request.bytes > self.bytes_max);
+            || (appends > 0 && incoming.waiting_bytes + request.append.bytes > self.bytes_max);
         if full {
             let text = format!(
                 "{appends} appends of {} bytes wait already; try again when some are done",
@@ -76,8 +76,8 @@ impl Queue {
             return Err(AppendError::TooMuch(text));
         }
         incoming.waiting_appends += 1;
-        incoming.waiting_bytes += request.bytes;
-        incoming.fresh_bytes += request.bytes;
+        incoming.waiting_bytes += request.append.bytes;
+        incoming.fresh_bytes += request.append.bytes;
         incoming.requests.push_back(request);
         let backlog = incoming.fresh_bytes >= BACKLOG_BYTES;
         if std::mem::take(&mut incoming.writer_waits) {
@@ -156,7 +156,8 @@ impl Queue {
         incoming.refused.get_or_insert_with(|| reason.to_owned());
         let requests = std::mem::take(&mut incoming.requests);
         incoming.waiting_appends -= requests.len();
-        incoming.waiting_bytes -= requests.iter().map(|request| request.bytes).sum::<usize>();
+        incoming.waiting_bytes -=
+            requests.iter().map(|request| request.append.bytes).sum::<usize>();
         drop(incoming);
         self.writer.notify_all();
         self.encoder.notify_all();

@@ -195,28 +195,39 @@ pub(crate) fn event_bytes_max(stream: &str, event: &NewEvent) -> usize {
     EVENT_FIXED_BYTES + NUMBERS_BYTES_MAX + names + contents
 }
 
-/// Appends an event's frame to `out`.
+/// Appends what follows the revision in an event's frame to `out`; answers where that begins, where the event type and the
+/// metadata begin in it, and where it ends.
+pub(crate) fn put_contents(out: &mut Vec<u8>, stream: &str, event: &NewEvent) -> [u32; 4] {
+    let at = |out: &Vec<u8>| u32::try_from(out.len()).expect("an append is smaller");
+    let begin = at(out);
+    put_number(out, event.event_type.as_str().len() as u64);
+    put_number(out, stream.len() as u64);
+    put_number(out, event.metadata.len() as u64);
+    let event_type = at(out);
+    out.extend_from_slice(event.event_type.as_str().as_bytes());
+    out.extend_from_slice(stream.as_bytes());
+    let metadata = at(out);
+    out.extend_from_slice(&event.metadata);
+    out.extend_from_slice(&event.data);
+    [begin, event_type, metadata, at(out)]
+}
+
+/// Appends an event's frame to `out`; `contents` is what follows the revision.
 pub(crate) fn encode_event(
     out: &mut Vec<u8>,
     identity: FrameIdentity,
     coordinates: &Coordinates,
-    stream: &str,
-    event: &NewEvent,
+    (id, schema): (EventId, SchemaFingerprint),
+    contents: &[u8],
 ) {
     let start = out.len();
     put_prefix(out, EVENT, identity, coordinates.batch);
     out.extend_from_slice(&coordinates.position.to_le_bytes());
     out.extend_from_slice(&coordinates.time.0.to_le_bytes());
-    out.extend_from_slice(&event.schema.0.to_le_bytes());
-    out.extend_from_slice(event.id.0.as_bytes());
+    out.extend_from_slice(&schema.0.to_le_bytes());
+    out.extend_from_slice(id.0.as_bytes());
     put_number(out, coordinates.revision);
-    put_number(out, event.event_type.as_str().len() as u64);
-    put_number(out, stream.len() as u64);
-    put_number(out, event.metadata.len() as u64);
-    out.extend_from_slice(event.event_type.as_str().as_bytes());
-    out.extend_from_slice(stream.as_bytes());
-    out.extend_from_slice(&event.metadata);
-    out.extend_from_slice(&event.data);
+    out.extend_from_slice(contents);
     close(&mut out[start..], identity);
 }
 
@@ -323,6 +334,12 @@ mod tests {
         }
     }
 
+    fn encode(out: &mut Vec<u8>, coordinates: &Coordinates, stream: &str, event: &NewEvent) {
+        let mut contents = Vec::new();
+        put_contents(&mut contents, stream, event);
+        encode_event(out, IDENTITY, coordinates, (event.id, event.schema), &contents);
+    }
+
     proptest! {
         #[test]
         fn an_event_survives_its_frame_and_no_flipped_bit_does(
@@ -334,7 +351,7 @@ mod tests {
             let event = event(data, metadata);
             let coordinates = Coordinates { batch: 9, position, revision, time: Timestamp(time) };
             let mut bytes = Vec::new();
-            encode_event(&mut bytes, IDENTITY, &coordinates, "account-A001", &event);
+            encode(&mut bytes, &coordinates, "account-A001", &event);
             prop_assert!(bytes.len() <= event_bytes_max("account-A001", &event));
             prop_assert_eq!(extent(&bytes, 10_000), Ok(Extent::Frame(bytes.len())));
             let Ok(Frame::Event(frame)) = decode(&bytes, IDENTITY, false) else {
@@ -358,7 +375,7 @@ mod tests {
         let event = event(vec![1; 200], Vec::new());
         let at = Coordinates { batch: 1, position: 1, revision: 300, time: Timestamp(1) };
         let mut bytes = Vec::new();
-        encode_event(&mut bytes, IDENTITY, &at, "account-A001", &event);
+        encode(&mut bytes, &at, "account-A001", &event);
         assert!(bytes.len() <= 300, "{}", bytes.len());
     }
 
@@ -366,7 +383,7 @@ mod tests {
     fn a_frame_of_another_segment_epoch_or_salt_is_refused() {
         let at = Coordinates { batch: 1, position: 1, revision: 0, time: Timestamp(1) };
         let mut bytes = Vec::new();
-        encode_event(&mut bytes, IDENTITY, &at, "s", &event(vec![1], vec![]));
+        encode(&mut bytes, &at, "s", &event(vec![1], vec![]));
         for other in [
             FrameIdentity { segment: 4, ..IDENTITY },
             FrameIdentity { epoch: 2, ..IDENTITY },

@@ -16,7 +16,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) id_hash: u32,
     pub(crate) stream: &'a StreamName,
     pub(crate) revision: Revision,
-    pub(crate) event_type: &'a EventType,
+    pub(crate) event_type: &'a str,
     pub(crate) tags: &'a [&'a str],
 }
 
@@ -73,9 +73,11 @@ impl MemoryPart {
             let events = StreamEvents { first_revision, last_id, numbers: vec![number] };
             self.streams.insert(entry.stream.clone(), events);
         }
-        match self.types.get_mut(entry.event_type) {
-            Some(numbers) => numbers.push(number),
-            None => drop(self.types.insert(entry.event_type.clone(), vec![number])),
+        if let Some(numbers) = self.types.get_mut(entry.event_type) {
+            numbers.push(number);
+        } else {
+            let event_type = EventType::new(entry.event_type).expect("it is one");
+            self.types.insert(event_type, vec![number]);
         }
         for tag in entry.tags {
             match self.tags.get_mut(*tag) {

@@ -128,7 +128,7 @@ impl Recovery<'_> {
                 id_hash: hashes.id(event.id),
                 stream: &event.stream,
                 revision: event.revision,
-                event_type: &event.event_type,
+                event_type: event.event_type.as_str(),
                 tags: &Metadata::tags_of(&event.metadata),
             });
         }
