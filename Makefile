@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test torture bench bench-peers services-start services-stop fmt lint
+.PHONY: help setup demo test torture torture-power bench bench-peers services-start services-stop fmt lint
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s%s\n", $$1, $$2 }' Makefile
@@ -20,6 +20,9 @@ test: ## Format, lints and every test, against the real services
 
 torture: ## The long runs of the torture tests, summed up in bench/torture.tsv (MINUTES=10)
 	@scripts/torture.sh $(or $(MINUTES),10)
+
+torture-power: ## Power cuts under the log on ext4, as root with FUSE and loop devices (MINUTES=10 or CUTS=200)
+	@CUTS=$(CUTS) scripts/torture-power.sh $(or $(MINUTES),10)
 
 bench: ## The benchmarks that the README's figures come from (ARGS="--json")
 	@scripts/setup.sh demo

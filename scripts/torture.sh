@@ -6,29 +6,14 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 MINUTES=${1:-10}
-LEDGER=bench/torture.tsv
+. scripts/ledger.sh
 
-say() { printf '%s\n' "$*" >&2; }
-[ -e "$LEDGER" ] || printf 'day\tcommit\tcheck\tseed\tamount\toutcome\n' >"$LEDGER"
-commit=$(git rev-parse --short HEAD)
-[ -z "$(git status --porcelain -- core store)" ] || commit=$commit+
-
-cargo test --release --locked --package annals-store --no-run >&2
-failed=0
-# run CHECK SEED AMOUNT-PATTERN COMMAND...: the last line of the output that has the pattern is the amount
-run() {
-  local check=$1 seed=$2 pattern=$3 output outcome=passed amount
-  shift 3
-  say "torture: $check, seed $seed"
-  output=$("$@" 2>&1) || { outcome=FAILED; failed=1; printf '%s\n' "$output" | tail -n 40 >&2; }
-  amount=$(printf '%s\n' "$output" | grep -E "$pattern" | tail -n 1 | tr '\t' ' ' || true)
-  printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$(date -u +%F)" "$commit" "$check" "$seed" "$amount" "$outcome" >>"$LEDGER"
-}
+cargo test --release --locked --package annals-store --package annals-torture --no-run >&2
 
 until [ "$SECONDS" -ge $((MINUTES * 60)) ] || [ "$failed" -ne 0 ]; do
   seed=$((RANDOM * 32768 + RANDOM))
   run kill "$seed" '^kill: .* lost' env "ANNALS_SEED=$seed" ANNALS_KILLS=400 \
-    cargo test -q --release --locked --package annals-store --test kill
+    cargo test -q --release --locked --package annals-torture --test kill
   run power-cut "$seed" '^power cuts:' env "ANNALS_SEED=$seed" ANNALS_LIVES=4000 \
     cargo test -q --release --locked --package annals-store --lib -- --nocapture every_power_cut
   run model "$seed" 'test result' env "PROPTEST_RNG_SEED=$seed" PROPTEST_CASES=4000 \
@@ -36,5 +21,5 @@ until [ "$SECONDS" -ge $((MINUTES * 60)) ] || [ "$failed" -ne 0 ]; do
   run mangled "$seed" 'test result' env "PROPTEST_RNG_SEED=$seed" PROPTEST_CASES=4000 \
     cargo test -q --release --locked --package annals-store --lib -- mangled_files
 done
-awk -F'\t' 'NR > 1 && $6 == "passed" { n[$3]++ } END { for (check in n) print check ": " n[check] " runs passed" }' "$LEDGER"
+sums
 exit "$failed"

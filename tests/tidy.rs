@@ -33,6 +33,7 @@ const FOLDERS: &[(&str, &str)] = &[
     ("tests", "tidy.rs"),
     ("client", "Cargo.toml"),
     ("bench", "Cargo.toml"),
+    ("torture", "Cargo.toml"),
 ];
 
 /// A file of the tree: its path from the root, with `/`, and its text.
