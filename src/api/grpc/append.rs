@@ -3,7 +3,7 @@
 
 use annals_core::{
     Append, AppendError, Appended, Condition, EventId, EventStore, EventType, ExpectedRevision,
-    Metadata, NewEvent, Position, Revision, SchemaFingerprint, Schemas, StreamWrite,
+    Metadata, NewEvent, Position, Revision, SchemaFingerprint, Schemas, StreamName, StreamWrite,
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -77,12 +77,16 @@ fn append(schemas: &Schemas, request: AppendRequest) -> Result<Append, Problem> 
 fn stream_write(schemas: &Schemas, write: proto::StreamWrite) -> Result<StreamWrite, Problem> {
     let stream = stream_name(&write.stream)?;
     let expected = expected(write.expected)?;
-    let mut events = Vec::with_capacity(write.events.len());
+    let mut events: Vec<NewEvent> = Vec::with_capacity(write.events.len());
     for event in write.events {
-        let event = new_event(event)?;
-        check_appended(&stream, &event.event_type, event.schema, schemas)
-            .map_err(|error| Problem::of(error.family(), error.code(), &error))?;
-        events.push(event);
+        // Many of the same type, one after the other, are checked once and share its name.
+        let last = events.last().map(|last| (&last.event_type, last.schema));
+        let last = last.filter(|last| last.0.as_str() == event.r#type && last.1.0 == event.schema);
+        let event_type = match last {
+            Some((event_type, _)) => event_type.clone(),
+            None => checked_type(schemas, &stream, &event)?,
+        };
+        events.push(new_event(event, event_type)?);
     }
     Ok(StreamWrite { stream, expected, events })
 }
@@ -103,7 +107,20 @@ fn expected(expected: Option<Expected>) -> Result<ExpectedRevision, Problem> {
     }
 }
 
-fn new_event(event: proto::NewEvent) -> Result<NewEvent, Problem> {
+/// The event's type, which may stand in this stream and is that of its schema.
+fn checked_type(
+    schemas: &Schemas,
+    stream: &StreamName,
+    event: &proto::NewEvent,
+) -> Result<EventType, Problem> {
+    let event_type = EventType::new(&event.r#type)
+        .map_err(|error| Problem::malformed("wrong-value", error.to_string()))?;
+    check_appended(stream, &event_type, SchemaFingerprint(event.schema), schemas)
+        .map_err(|error| Problem::of(error.family(), error.code(), &error))?;
+    Ok(event_type)
+}
+
+fn new_event(event: proto::NewEvent, event_type: EventType) -> Result<NewEvent, Problem> {
     let id = if event.id.is_empty() {
         Uuid::now_v7()
     } else {
@@ -112,8 +129,6 @@ fn new_event(event: proto::NewEvent) -> Result<NewEvent, Problem> {
             Problem::malformed("wrong-value", detail)
         })?
     };
-    let event_type = EventType::new(&event.r#type)
-        .map_err(|error| Problem::malformed("wrong-value", error.to_string()))?;
     Ok(NewEvent {
         id: EventId(id),
         event_type,
@@ -134,6 +149,9 @@ struct Given {
 
 /// Metadata as the log keeps it.
 fn metadata(json: &[u8], tags: Vec<String>) -> Result<Bytes, Problem> {
+    if json.is_empty() && tags.is_empty() {
+        return Ok(Bytes::new());
+    }
     if json.is_empty() {
         let tags = tags.into_iter().collect();
         return Ok(Metadata { tags, ..Metadata::default() }.encode());

@@ -79,9 +79,7 @@ pub(crate) struct Encoder {
     /// The index of the active segment.
     part: Option<SharedPart>,
     recent: RecentIds,
-    /// Of the events of the append that is being encoded: the kept halves of their ids' hashes, those ids that may have been
-    /// met before, and the events' own hashes.
-    id_hashes: Vec<u32>,
+    /// Of the append that is being encoded: the ids that may have been met before, and the hashes of the events.
     met: HashSet<EventId>,
     leaves: Vec<Hash>,
     waiting: VecDeque<Request>,
@@ -111,7 +109,6 @@ impl Encoder {
             chain: recovered.chain,
             part,
             recent,
-            id_hashes: Vec::new(),
             met: HashSet::new(),
             leaves: Vec::new(),
             waiting: VecDeque::new(),
@@ -250,7 +247,7 @@ impl Encoder {
                 part.add(&Entry {
                     offset,
                     id: *id,
-                    id_hash: self.id_hashes[number],
+                    id_hash: request.append.id_hashes[number],
                     stream: &write.stream,
                     revision,
                     event_type: contents.event_type,
@@ -268,21 +265,16 @@ impl Encoder {
 
     /// Has what is known of the ids fetched, of the appends behind the first `held`; no more than a cache takes.
     fn fetch_ids(&self, held: usize) {
-        let hashes = self.shared.index.hashes();
-        let writes = self.waiting.range(held..).flat_map(|request| &request.append.head.writes);
-        let ids = writes.flat_map(|write| &write.ids).map(|id| hashes.id(*id));
-        self.recent.fetch(ids.take(FETCHED_IDS));
+        let ids = self.waiting.range(held..).flat_map(|request| &request.append.id_hashes);
+        self.recent.fetch(ids.take(FETCHED_IDS).copied());
     }
 
-    /// Hashes the ids and asks which may have been met before.
+    /// Asks which of the ids may have been met before.
     fn look_at_ids(&mut self, request: &Request) {
-        let hashes = self.shared.index.hashes();
-        self.id_hashes.clear();
         self.met.clear();
-        for id in request.append.head.writes.iter().flat_map(|write| &write.ids) {
-            let hash = hashes.id(*id);
-            self.id_hashes.push(hash);
-            if self.recent.meet(hash) {
+        let ids = request.append.head.writes.iter().flat_map(|write| &write.ids);
+        for (id, hash) in ids.zip(&request.append.id_hashes) {
+            if self.recent.meet(*hash) {
                 self.met.insert(*id);
             }
         }

@@ -163,7 +163,8 @@ impl Log {
         &self,
         append: Append,
     ) -> Result<oneshot::Receiver<Result<Appended, AppendError>>, AppendError> {
-        let append = Prepared::of(append, self.shared.options.append_bytes_max())?;
+        let (most, hashes) = (self.shared.options.append_bytes_max(), self.shared.index.hashes());
+        let append = Prepared::of(append, most, hashes)?;
         let (reply, answer) = oneshot::channel();
         self.shared.queue.push(Request { append, reply })?;
         Ok(answer)

@@ -8,12 +8,14 @@ use annals_core::append::{AppendHead, WriteHead};
 use annals_core::{Append, AppendError, SchemaFingerprint};
 
 use super::format::frame::{event_bytes_max, put_contents};
+use super::index::Hashes;
 use super::options::EVENT_BYTES_MAX;
 
 /// An append, ready to be given its place.
 pub(crate) struct Prepared {
     pub(crate) head: AppendHead,
-    /// Of each id in `head`, in order.
+    /// The kept halves of the ids' hashes; of each id in `head`, in order, as the events.
+    pub(crate) id_hashes: Vec<u32>,
     events: Vec<PreparedEvent>,
     contents: Vec<u8>,
     /// The most bytes that it takes in the log.
@@ -42,8 +44,9 @@ impl Prepared {
     ///
     /// # Errors
     /// [`AppendError::Malformed`] where it, or one of its events, is too large.
-    pub(crate) fn of(append: Append, most: usize) -> Result<Prepared, AppendError> {
+    pub(crate) fn of(append: Append, most: usize, hashes: Hashes) -> Result<Prepared, AppendError> {
         let (count, bytes) = measure(&append, most)?;
+        let mut id_hashes = Vec::with_capacity(count);
         let mut contents = Vec::with_capacity(bytes);
         let mut events = Vec::with_capacity(count);
         let mut writes = Vec::with_capacity(append.writes.len());
@@ -58,12 +61,13 @@ impl Prepared {
                     metadata: metadata..metadata + length(event.metadata.len()),
                     contents: begin..end,
                 });
+                id_hashes.push(hashes.id(event.id));
                 ids.push(event.id);
             }
             writes.push(WriteHead { stream: write.stream, expected: write.expected, ids });
         }
         let head = AppendHead { writes, condition: append.condition };
-        Ok(Prepared { head, events, contents, bytes })
+        Ok(Prepared { head, id_hashes, events, contents, bytes })
     }
 
     /// What the event of that number holds.
