@@ -9,6 +9,10 @@ use annals_core::{EventStore, ReadError, ReadQuery, RecordedEvent};
 
 use super::super::verify;
 use super::{FOLDER, LogOptions, OpenError, append, block_on, open_with, read, small, stream};
+use crate::log::Damage;
+use crate::log::address::Address;
+use crate::log::format::checkpoint::Checkpoint;
+use crate::log::format::header::SegmentHeader;
 
 fn segment(number: u32) -> PathBuf {
     Path::new(FOLDER).join(format!("{number:08}.segment"))
@@ -222,6 +226,10 @@ fn swapped_missing_and_foreign_files_are_reported() {
     });
     check(&|disk| remove(disk, &segment(1)));
     check(&|disk| remove(disk, &segment(2)));
+    check(&|disk| {
+        remove(disk, &segment(1));
+        remove(disk, &segment(2));
+    });
     check(&|disk| remove(disk, &Path::new(FOLDER).join("identity")));
     check(&|disk| remove(disk, &Path::new(FOLDER).join("checkpoint")));
     check(&|disk| {
@@ -233,4 +241,42 @@ fn swapped_missing_and_foreign_files_are_reported() {
 
 fn remove(disk: &SimulatedDisk, path: &Path) {
     annals_core::disk::Disk::remove(disk, path).unwrap();
+}
+
+#[test]
+fn a_checkpoint_that_contradicts_a_sealed_segment_is_reported() {
+    let (disk, _) = closed_log(&small());
+    let path = Path::new(FOLDER).join("checkpoint");
+    let mut bytes = disk.contents(&path).unwrap();
+    let known = Checkpoint::decode(&bytes).unwrap();
+    let next = SegmentHeader::decode(&disk.contents(segment(2)).unwrap()[..4096]).unwrap();
+    let end = Address { segment: 1, offset: next.previous_end };
+    let forged = Checkpoint { end, events: next.first_position, chain: [9; 32], ..known };
+    let (offset, slot) = forged.encode();
+    let offset = usize::try_from(offset).unwrap();
+    bytes[offset..offset + slot.len()].copy_from_slice(&slot);
+    disk.replace(&path, bytes);
+    let found = verify(Arc::new(disk.clone()), Path::new(FOLDER), (0, u64::MAX), |_, _| {});
+    let damages = found.unwrap().damages;
+    assert!(matches!(&damages[..], [damage] if damage.file == segment(1)), "{damages:?}");
+}
+
+#[test]
+fn a_header_whose_time_contradicts_the_events_is_reported() {
+    for by in [-1, 1] {
+        let (disk, _) = closed_log(&small());
+        // With its index file, the sealed segment would not be read.
+        remove(&disk, &Path::new(FOLDER).join("00000001.index"));
+        let mut bytes = disk.contents(segment(2)).unwrap();
+        let header = SegmentHeader::decode(&bytes[..4096]).unwrap();
+        let forged = SegmentHeader { time: header.time + by, ..header };
+        bytes[..4096].copy_from_slice(&forged.encode());
+        disk.replace(segment(2), bytes);
+        let all = (0, u64::MAX);
+        let found = verify(Arc::new(disk.clone()), Path::new(FOLDER), all, |_, _| {});
+        assert!(!found.unwrap().damages.is_empty(), "{by}");
+        let opened = open_with(&disk, small()).map(|log| log.stats());
+        let there = |damage: &Damage| damage.file == segment(2);
+        assert!(matches!(&opened, Err(OpenError::Damage(damage)) if there(damage)), "{opened:?}");
+    }
 }
