@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test torture bench bench-peers services-start services-stop fmt lint
+.PHONY: help setup demo test torture fuzz bench bench-peers services-start services-stop fmt lint
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s%s\n", $$1, $$2 }' Makefile
@@ -20,6 +20,9 @@ test: ## Format, lints and every test, against the real services
 
 torture: ## The long runs of the torture tests, summed up in bench/torture.tsv (MINUTES=10)
 	@scripts/torture.sh $(or $(MINUTES),10)
+
+fuzz: ## Every fuzz target for so long; needs nightly and cargo-fuzz (SECONDS=30)
+	@scripts/fuzz.sh $(or $(SECONDS),30)
 
 bench: ## The benchmarks that the README's figures come from (ARGS="--json")
 	@scripts/setup.sh demo
