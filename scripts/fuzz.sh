@@ -8,8 +8,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 TIME=${1:-30}
 shift || true
 LEDGER=bench/torture.tsv
-# What an input may take: the slowest reads a folder of a few files many times over.
-LIMITS=(-timeout=10 -rss_limit_mb=512 -max_len=32768)
+# What an input may take: far more than the slowest needs, since a busy machine may hold a process up.
+LIMITS=(-timeout=60 -rss_limit_mb=512 -max_len=32768)
 
 say() { printf '%s\n' "$*" >&2; }
 missing() {

@@ -56,10 +56,13 @@ pub(crate) fn read_alone(
     };
     let mut recovery = Recovery::new(files, &index, checkpoint, Sabotage::default());
     recovery.alone = true;
-    recovery.found.events = this.first_position;
-    recovery.found.batches = this.first_batch;
-    recovery.found.time = Timestamp(this.time);
-    recovery.found.chain = this.chain;
+    // Nothing stood before the first one, whatever its header says.
+    if this.segment > 1 {
+        recovery.found.events = this.first_position;
+        recovery.found.batches = this.first_batch;
+        recovery.found.time = Timestamp(this.time);
+        recovery.found.chain = this.chain;
+    }
     recovery.begin(this, &path)?;
     recovery.index_anew(this);
     let mut tail = None;

@@ -11,10 +11,10 @@ use annals_core::{Append, EventStore, ReadError, ReadQuery, RecordedEvent};
 
 use super::super::verify;
 use super::{FOLDER, LogOptions, OpenError, append, block_on, open_with, read, small, stream};
-use crate::log::Damage;
 use crate::log::address::Address;
 use crate::log::format::checkpoint::Checkpoint;
 use crate::log::format::header::SegmentHeader;
+use crate::log::{Damage, Flaw};
 
 fn segment(number: u32) -> PathBuf {
     Path::new(FOLDER).join(format!("{number:08}.segment"))
@@ -395,4 +395,19 @@ fn a_header_whose_time_contradicts_the_events_is_reported() {
         let there = |damage: &Damage| damage.file == segment(2);
         assert!(matches!(&opened, Err(OpenError::Damage(damage)) if there(damage)), "{opened:?}");
     }
+}
+
+#[test]
+fn a_first_segment_that_continues_another_is_reported() {
+    let (disk, _) = closed_log(&small());
+    let mut bytes = disk.contents(segment(1)).unwrap();
+    let header = SegmentHeader::decode(&bytes[..4096]).unwrap();
+    let forged = SegmentHeader { chain: [9; 32], ..header };
+    bytes[..4096].copy_from_slice(&forged.encode());
+    disk.replace(segment(1), bytes);
+    let found = verify(Arc::new(disk.clone()), Path::new(FOLDER), (0, u64::MAX), |_, _| {});
+    let damages = found.unwrap().damages;
+    let place = (segment(1), 0, Flaw::Chain);
+    assert!(damages.iter().any(|it| (it.file.clone(), it.offset, it.flaw) == place), "{damages:?}");
+    assert!(matches!(open_with(&disk, small()), Err(OpenError::Damage(_))));
 }
