@@ -9,7 +9,14 @@ MINUTES=${1:-10}
 . scripts/ledger.sh
 
 cargo test --release --locked --package annals-store --package annals-torture --no-run >&2
+cargo test --release --locked --package annals --test linearizable --no-run >&2
 
+# Nothing in these is left to chance, so once is enough; their time is not counted.
+run every-bit 0 '^flipped bits:' env ANNALS_EXHAUSTIVE=1 \
+  cargo test -q --release --locked --package annals-store --lib -- --nocapture every_flipped_bit_is
+run every-byte 0 '^torn writes:' env ANNALS_EXHAUSTIVE=1 \
+  cargo test -q --release --locked --package annals-store --lib -- --nocapture a_write_torn_at_any_byte
+SECONDS=0
 until [ "$SECONDS" -ge $((MINUTES * 60)) ] || [ "$failed" -ne 0 ]; do
   seed=$((RANDOM * 32768 + RANDOM))
   run kill "$seed" '^kill: .* lost' env "ANNALS_SEED=$seed" ANNALS_KILLS=400 \
@@ -20,6 +27,8 @@ until [ "$SECONDS" -ge $((MINUTES * 60)) ] || [ "$failed" -ne 0 ]; do
     cargo test -q --release --locked --package annals-store --lib -- the_log_does_as_the_store
   run mangled "$seed" 'test result' env "PROPTEST_RNG_SEED=$seed" PROPTEST_CASES=4000 \
     cargo test -q --release --locked --package annals-store --lib -- mangled_files
+  run linearizable "$seed" '^linearizable:' env "ANNALS_SEED=$seed" ANNALS_SECONDS=120 \
+    cargo test -q --release --locked --package annals --test linearizable -- --nocapture what_clients_saw
 done
 sums
 exit "$failed"

@@ -22,7 +22,7 @@ use annals_workers::{
 };
 use sqlx::PgPool;
 
-use crate::config::{Config, Fanout, Secret};
+use crate::config::{Config, Fanout, Role, Secret};
 use crate::router::Router;
 
 /// Connections to PostgreSQL for queries; each worker has one of its own besides.
@@ -218,7 +218,9 @@ async fn open_log(
     random: Arc<dyn Random>,
 ) -> Result<Arc<Log>, EngineError> {
     let folder = config.data_folder.join("log");
-    let options = LogOptions { segment_bytes: config.segment_bytes, ..LogOptions::default() };
+    let gather = config.role == Role::Store;
+    let options =
+        LogOptions { segment_bytes: config.segment_bytes, gather, ..LogOptions::default() };
     let open = move || Log::open(Arc::new(RealDisk), folder, clock, random, options);
     let opened = tokio::task::spawn_blocking(open).await.map_err(|_| EngineError::CutOff)?;
     opened.map_err(EngineError::Log)

@@ -118,9 +118,15 @@ impl Metadata {
 
     /// The causation id alone: what the executor asks of every event it loads.
     pub fn causation_of(bytes: &[u8]) -> Option<Uuid> {
-        let (_, value) =
-            fields(bytes).map_while(|field| field).find(|(kind, _)| *kind == CAUSATION)?;
-        Uuid::from_slice(value).ok()
+        let mut causation = None;
+        // To the end: bytes that are of another form later on have none.
+        for field in fields(bytes) {
+            let (kind, value) = field?;
+            if kind == CAUSATION {
+                causation = Uuid::from_slice(value).ok();
+            }
+        }
+        causation
     }
 }
 
@@ -200,11 +206,23 @@ mod tests {
         #[test]
         fn any_bytes_decode_to_something(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
             let bytes = Bytes::from(bytes);
-            let tags = Metadata::decode(&bytes).tags;
+            let Metadata { tags, causation, .. } = Metadata::decode(&bytes);
             let alone: BTreeSet<_> =
                 Metadata::tags_of(&bytes).into_iter().map(str::to_owned).collect();
             prop_assert_eq!(tags, alone);
-            Metadata::causation_of(&bytes);
+            prop_assert_eq!(causation, Metadata::causation_of(&bytes));
+        }
+    }
+
+    #[test]
+    fn the_causation_alone_is_what_the_whole_says() {
+        let field = |id: u128| [&[CAUSATION, 16][..], &id.to_be_bytes()].concat();
+        let repeated = [field(1), field(2)].concat();
+        let broken_off = [field(1), vec![TAG, 9]].concat();
+        for (bytes, expected) in [(repeated, Some(Uuid::from_u128(2))), (broken_off, None)] {
+            let bytes = Bytes::from(bytes);
+            assert_eq!(Metadata::decode(&bytes).causation, expected);
+            assert_eq!(Metadata::causation_of(&bytes), expected);
         }
     }
 

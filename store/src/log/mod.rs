@@ -46,6 +46,7 @@ use annals_core::{
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt};
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 pub use backup::{Backup, BackupError, backup};
@@ -56,7 +57,7 @@ pub use restore::{Restored, Upto, restore};
 pub use verify::{Verified, verify};
 
 use prepared::Prepared;
-use queue::Request;
+use queue::{Begin, Request};
 use shared::Shared;
 
 /// The embedded event log. Streams of reads and subscriptions outlive it: they end with an error
@@ -166,7 +167,17 @@ impl Log {
         let (most, hashes) = (self.shared.options.append_bytes_max(), self.shared.index.hashes());
         let append = Prepared::of(append, most, hashes)?;
         let (reply, answer) = oneshot::channel();
-        self.shared.queue.push(Request { append, reply })?;
+        let runtime = Handle::try_current().ok().filter(|_| self.shared.options.gather);
+        let begin = if runtime.is_some() { Begin::Told } else { Begin::Now };
+        let tell = self.shared.queue.push(Request { append, reply }, begin)?;
+        if let Some(runtime) = runtime.filter(|_| tell) {
+            let shared = Arc::clone(&self.shared);
+            runtime.spawn(async move {
+                // When every other task that was ready has had its turn.
+                tokio::task::yield_now().await;
+                shared.queue.begin();
+            });
+        }
         Ok(answer)
     }
 }

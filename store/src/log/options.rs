@@ -25,6 +25,9 @@ pub struct LogOptions {
     /// How many of the newest event ids are remembered at least, so that a repeated append is known by them. About three
     /// bytes of memory each. (An append with exact expectations is known for ever, by what stands in their place.)
     pub remembered_ids: usize,
+    /// An append from a task of an async runtime is not written before every other task that is ready has had its turn, so
+    /// that appends which come together are written together: for a server, whose tasks never compute for long.
+    pub gather: bool,
     /// What a test breaks to see that it is noticed.
     #[cfg(test)]
     pub(crate) sabotage: Sabotage,
@@ -38,6 +41,7 @@ impl Default for LogOptions {
             queue_bytes_max: 64 << 20,
             tail_bytes_max: 64 << 20,
             remembered_ids: 4 << 20,
+            gather: false,
             #[cfg(test)]
             sabotage: Sabotage::default(),
         }

@@ -22,6 +22,25 @@ pub(crate) struct Request {
     pub(crate) reply: Reply,
 }
 
+/// When a writer that has nothing to do begins with what is pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// At once.
+    Now,
+    /// When [`Queue::begin`] is called, or as much waits as is worth a write.
+    Told,
+}
+
+/// Whether the writer is to begin with what waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Beginning {
+    #[default]
+    NotYet,
+    /// Somebody has undertaken to say so.
+    Promised,
+    Now,
+}
+
 #[derive(Default)]
 struct Incoming {
     requests: VecDeque<Request>,
@@ -29,6 +48,7 @@ struct Incoming {
     waiting_appends: usize,
     waiting_bytes: usize,
     writer_waits: bool,
+    beginning: Beginning,
     /// The encoder has put something into the open batch since the writer last looked.
     encoded: bool,
     closed: bool,
@@ -51,12 +71,12 @@ impl Queue {
         Queue { appends_max, bytes_max, incoming, writer, encoder }
     }
 
-    /// Puts an append in its place.
+    /// Puts an append in its place. True where the caller must call [`Queue::begin`] soon.
     ///
     /// # Errors
     /// [`AppendError::TooMuch`] where too many wait, [`AppendError::ReadOnly`] where the log takes
     /// no more.
-    pub(crate) fn push(&self, request: Request) -> Result<(), AppendError> {
+    pub(crate) fn push(&self, request: Request, begin: Begin) -> Result<bool, AppendError> {
         let mut incoming = self.incoming.lock();
         if let Some(reason) = &incoming.refused {
             return Err(AppendError::ReadOnly(reason.clone()));
@@ -80,6 +100,14 @@ impl Queue {
         incoming.fresh_bytes += request.append.bytes;
         incoming.requests.push_back(request);
         let backlog = incoming.fresh_bytes >= BACKLOG_BYTES;
+        if begin == Begin::Told && !backlog {
+            let promise = incoming.beginning == Beginning::NotYet;
+            if promise {
+                incoming.beginning = Beginning::Promised;
+            }
+            return Ok(promise);
+        }
+        incoming.beginning = Beginning::Now;
         if std::mem::take(&mut incoming.writer_waits) {
             drop(incoming);
             self.writer.notify_one();
@@ -87,13 +115,28 @@ impl Queue {
             drop(incoming);
             self.encoder.notify_one();
         }
-        Ok(())
+        Ok(false)
+    }
+
+    /// The writer begins with what waits.
+    pub(crate) fn begin(&self) {
+        let mut incoming = self.incoming.lock();
+        if incoming.requests.is_empty() {
+            incoming.beginning = Beginning::NotYet;
+            return;
+        }
+        incoming.beginning = Beginning::Now;
+        if std::mem::take(&mut incoming.writer_waits) {
+            drop(incoming);
+            self.writer.notify_one();
+        }
     }
 
     /// Moves all that wait to the end of `waiting`.
     pub(crate) fn take(&self, waiting: &mut VecDeque<Request>) {
         let mut incoming = self.incoming.lock();
         incoming.fresh_bytes = 0;
+        incoming.beginning = Beginning::NotYet;
         waiting.append(&mut incoming.requests);
     }
 
@@ -108,11 +151,13 @@ impl Queue {
     pub(crate) fn wait_for_work(&self) -> bool {
         let mut incoming = self.incoming.lock();
         loop {
-            if !incoming.requests.is_empty() || std::mem::take(&mut incoming.encoded) {
+            let ending = incoming.closed || incoming.refused.is_some();
+            let begin = incoming.beginning == Beginning::Now || ending;
+            if (begin && !incoming.requests.is_empty()) || std::mem::take(&mut incoming.encoded) {
                 incoming.writer_waits = false;
                 return true;
             }
-            if incoming.closed || incoming.refused.is_some() {
+            if ending {
                 return false;
             }
             incoming.writer_waits = true;

@@ -9,7 +9,7 @@ use annals_core::StoreIdentity;
 use annals_core::disk::Disk;
 use uuid::Uuid;
 
-use super::error::{Damage, OpenError, at};
+use super::error::{Damage, Flaw, OpenError, at};
 use super::format::header::SegmentHeader;
 use super::format::tree::{Hash, NODE_LEAVES, root};
 use super::index::file_of;
@@ -83,6 +83,12 @@ pub fn verify(
             .and_then(|f| f.length())
             .unwrap_or(0),
     };
+    // Without any segment nothing below would ask how far the log reached.
+    let reached = found.checkpoint.is_some_and(|known| known.end.segment > 0 || known.events > 0);
+    if headers.is_empty() && reached {
+        let file = files.path(FileName::Segment(1));
+        verified.damages.push(Damage { file, offset: 0, position: Some(0), flaw: Flaw::Missing });
+    }
     let chosen: Vec<_> = (0..headers.len()).filter(|number| wanted(*number)).collect();
     let total = chosen.iter().map(|number| size(*number)).sum();
     let mut read = 0;
@@ -91,7 +97,8 @@ pub fn verify(
         let (this, next) = (&headers[number], headers.get(number + 1));
         verified.segments += 1;
         verified.chain = None;
-        let behind = next.map_or(Behind::End(found.checkpoint), Behind::Segment);
+        let known = found.checkpoint;
+        let behind = next.map_or(Behind::End(known), |next| Behind::Segment(next, known));
         match read_alone(&files, this, behind) {
             Ok(alone) => {
                 tree.add(&alone.leaves);

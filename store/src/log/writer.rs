@@ -57,7 +57,7 @@ impl Writer {
         guard.finished();
     }
 
-    /// Writes one group; false when there is nothing to do.
+    /// Writes one group; true where more waits that was taken already.
     fn write_group(&mut self) -> bool {
         let mut encoder = self.encoder.lock();
         let filled = encoder.fill();
@@ -71,7 +71,7 @@ impl Writer {
         if filled == Filled::NeedsSegment && idle {
             self.obtain_segment();
         }
-        left || !idle
+        left
     }
 
     /// Makes a group durable and answers. False when the log is poisoned.

@@ -152,7 +152,7 @@ impl Index {
         let header = |segment| read_header(&self.files.files, segment, self.store);
         let read = || {
             let (this, next) = (header(part.segment())?, header(part.segment() + 1)?);
-            read_alone(&self.files.files, &this, Behind::Segment(&next))
+            read_alone(&self.files.files, &this, Behind::Segment(&next, None))
         };
         let made = Part::Memory(
             read()

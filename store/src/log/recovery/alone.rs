@@ -28,8 +28,8 @@ pub(crate) struct Alone {
 /// What stands behind a segment.
 #[derive(Clone, Copy)]
 pub(crate) enum Behind<'a> {
-    /// The next one.
-    Segment(&'a SegmentHeader),
+    /// The next one; where the checkpoint names a place in the segment, it must be right.
+    Segment(&'a SegmentHeader, Option<Checkpoint>),
     /// The end of the log, which reaches as far as the checkpoint says.
     End(Option<Checkpoint>),
 }
@@ -52,19 +52,21 @@ pub(crate) fn read_alone(
     ));
     let path = segments.path(this.segment);
     let checkpoint = match behind {
-        Behind::Segment(_) => None,
-        Behind::End(checkpoint) => checkpoint,
+        Behind::Segment(_, checkpoint) | Behind::End(checkpoint) => checkpoint,
     };
     let mut recovery = Recovery::new(files, &index, checkpoint, Sabotage::default());
     recovery.alone = true;
-    recovery.found.events = this.first_position;
-    recovery.found.batches = this.first_batch;
-    recovery.found.time = Timestamp(this.time);
-    recovery.found.chain = this.chain;
+    // Nothing stood before the first one, whatever its header says.
+    if this.segment > 1 {
+        recovery.found.events = this.first_position;
+        recovery.found.batches = this.first_batch;
+        recovery.found.time = Timestamp(this.time);
+        recovery.found.chain = this.chain;
+    }
     recovery.begin(this, &path)?;
     recovery.index_anew(this);
     let mut tail = None;
-    if let Behind::Segment(next) = behind {
+    if let Behind::Segment(next, _) = behind {
         recovery.sealed(this, &path, next.previous_end)?;
         recovery.begin(next, &segments.path(next.segment))?;
     } else {

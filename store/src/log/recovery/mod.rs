@@ -129,12 +129,16 @@ impl<'a> Recovery<'a> {
     /// A segment must continue where the one before it ended.
     fn begin(&mut self, header: &SegmentHeader, path: &Path) -> Result<(), Damage> {
         let found = &mut self.found;
-        let flaw = if header.first_position != found.events || header.first_batch != found.batches {
+        let follows = header.first_position == found.events
+            && header.first_batch == found.batches
+            && header.time >= found.time.0;
+        let flaw = if !follows {
             Flaw::Sequence
         } else if header.chain != found.chain {
             Flaw::Chain
         } else {
             found.frames = header.frames();
+            found.time = Timestamp(header.time);
             found.end = Address { segment: header.segment, offset: FIRST_OFFSET };
             return Ok(());
         };
