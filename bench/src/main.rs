@@ -149,8 +149,8 @@ fn printed(arguments: &Arguments, report: &(impl Serialize + fmt::Display)) -> S
     }
 }
 
-/// A folder on a real disk, and threads.
-fn workplace(arguments: &Arguments) -> Result<(TempDir, Runtime), BenchError> {
+/// A folder on a real disk, and that many threads.
+fn workplace(arguments: &Arguments, threads: usize) -> Result<(TempDir, Runtime), BenchError> {
     let folder = tempfile::Builder::new()
         .prefix("annals-bench-")
         // PostgreSQL runs as another user where this is run as root, and has to get to its folder.
@@ -159,10 +159,15 @@ fn workplace(arguments: &Arguments) -> Result<(TempDir, Runtime), BenchError> {
         .map_err(BenchError::of(format!("making a folder in {}", arguments.data.display())))?;
     machine::refuse_memory(folder.path())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
         .enable_all()
         .build()
         .map_err(BenchError::of("starting the threads"))?;
     Ok((folder, runtime))
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// The `annals` program to run: as named, or that in the folder of this one.
@@ -178,7 +183,8 @@ fn compare(
     arguments: &Arguments,
     peers: &peers::PeerArguments,
 ) -> Result<peers::Report, BenchError> {
-    let (folder, runtime) = workplace(arguments)?;
+    // The clients of every system have half of the processors, its server the other half.
+    let (folder, runtime) = workplace(arguments, (processors() / 2).max(1))?;
     let wanted = |name: &str| arguments.only.as_ref().is_none_or(|word| name.contains(word));
     let annals = program(arguments)?;
     runtime.block_on(peers::measure(peers, &annals, folder.path(), arguments.runs, wanted))
@@ -186,7 +192,7 @@ fn compare(
 
 #[allow(clippy::print_stderr, reason = "a command line program tells how far it is")]
 fn measure(arguments: &Arguments) -> Result<Report, BenchError> {
-    let (folder, runtime) = workplace(arguments)?;
+    let (folder, runtime) = workplace(arguments, processors())?;
     let machine = Machine::look(folder.path())?;
     let wanted = |name: &str| arguments.only.as_ref().is_none_or(|word| name.contains(word));
     let mut figures = Vec::new();
