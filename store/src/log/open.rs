@@ -72,9 +72,12 @@ pub(crate) fn open(
     let active = headers.last().map_or(0, |header| header.first_position);
     tree.begin(active, &recovered.leaves);
     let mut recent = RecentIds::new(options.remembered_ids);
-    for id in index.newest_ids(options.remembered_ids)? {
-        recent.meet(id);
-        recent.stored(1);
+    for ids in index.newest_ids(options.remembered_ids)?.chunks(256) {
+        recent.fetch(ids.iter().copied());
+        for id in ids {
+            recent.meet(*id);
+        }
+        recent.stored(ids.len());
     }
     let checkpoint_path = directory.join(CHECKPOINT);
     let durable = Durable { end: recovered.end, events: recovered.events, closed: false };
