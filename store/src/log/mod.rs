@@ -171,14 +171,23 @@ impl Log {
         let begin = if runtime.is_some() { Begin::Told } else { Begin::Now };
         let tell = self.shared.queue.push(Request { append, reply }, begin)?;
         if let Some(runtime) = runtime.filter(|_| tell) {
-            let shared = Arc::clone(&self.shared);
+            let promise = Promise(Arc::clone(&self.shared));
             runtime.spawn(async move {
-                // When every other task that was ready has had its turn.
+                let _kept_at_the_end = promise;
+                // Until every other task that was ready has had its turn.
                 tokio::task::yield_now().await;
-                shared.queue.begin();
             });
         }
         Ok(answer)
+    }
+}
+
+/// The promise that the writer is told to begin. It is kept even where the task that was to keep it never runs.
+struct Promise(Arc<Shared>);
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        self.0.queue.begin();
     }
 }
 

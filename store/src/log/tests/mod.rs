@@ -6,6 +6,7 @@ mod backup;
 mod crash;
 mod damage;
 mod faults;
+mod gather;
 mod golden;
 mod index;
 mod mangled;
