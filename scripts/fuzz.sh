@@ -42,8 +42,7 @@ for target in "${targets[@]}"; do
   amount="${executions:-0} executions in $TIME s"
   # A target that ran nothing shows nothing.
   [ "${executions:-0}" -gt 0 ] || { outcome=FAILED; failed=1; }
-  printf '%s\t%s\t%s\t%s\t%s\t%s\n' \
-    "$(date -u +%F)" "$commit" "fuzz-$target" "$seed" "$amount" "$outcome" >>"$LEDGER"
+  note "fuzz-$target" "$seed" "$amount" "$outcome"
   say "fuzz: $target: $amount, $outcome"
 done
 exit "$failed"

@@ -9,6 +9,11 @@ commit=$(git rev-parse --short HEAD)
 [ -z "$(git status --porcelain -- core store torture client src tests fuzz)" ] || commit=$commit+
 
 failed=0
+# note CHECK SEED AMOUNT OUTCOME: one line of the ledger
+note() {
+  printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$(date -u +%F)" "$commit" "$@" >>"$LEDGER"
+}
+
 # run CHECK SEED AMOUNT-PATTERN COMMAND...: the last line of the output that has the pattern is the amount
 run() {
   local check=$1 seed=$2 pattern=$3 output outcome=passed amount
@@ -16,7 +21,7 @@ run() {
   say "torture: $check, seed $seed"
   output=$("$@" 2>&1) || { outcome=FAILED; failed=1; printf '%s\n' "$output" | tail -n 40 >&2; }
   amount=$(printf '%s\n' "$output" | grep -E "$pattern" | tail -n 1 | tr '\t' ' ' || true)
-  printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$(date -u +%F)" "$commit" "$check" "$seed" "$amount" "$outcome" >>"$LEDGER"
+  note "$check" "$seed" "$amount" "$outcome"
 }
 
 # How many runs of each check have passed since the ledger was begun.

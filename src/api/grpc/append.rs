@@ -149,9 +149,6 @@ struct Given {
 
 /// Metadata as the log keeps it.
 fn metadata(json: &[u8], tags: Vec<String>) -> Result<Bytes, Problem> {
-    if json.is_empty() && tags.is_empty() {
-        return Ok(Bytes::new());
-    }
     if json.is_empty() {
         let tags = tags.into_iter().collect();
         return Ok(Metadata { tags, ..Metadata::default() }.encode());

@@ -167,7 +167,7 @@ impl Log {
         let (most, hashes) = (self.shared.options.append_bytes_max(), self.shared.index.hashes());
         let append = Prepared::of(append, most, hashes)?;
         let (reply, answer) = oneshot::channel();
-        let runtime = Handle::try_current().ok().filter(|_| self.shared.options.gather);
+        let runtime = self.shared.options.gather.then(Handle::try_current).and_then(Result::ok);
         let begin = if runtime.is_some() { Begin::Told } else { Begin::Now };
         let tell = self.shared.queue.push(Request { append, reply }, begin)?;
         if let Some(runtime) = runtime.filter(|_| tell) {

@@ -142,7 +142,7 @@ impl Tail {
         let batches = self.from(position);
         let first = batches.first()?;
         let mut names = Names::new(Arc::clone(index));
-        if first.first_position == position && (batches.len() == 1 || first.count >= MANY_EVENTS) {
+        if first.first_position == position && batches.len() == 1 {
             return Some(Stretch { first: position, events: Arc::clone(first.events(&mut names)) });
         }
         let skipped = usize::try_from(position - first.first_position).unwrap_or(usize::MAX);
