@@ -2,7 +2,7 @@
 //! metrics are read at `/metrics`. Neither ever holds a payload or a secret.
 
 use annals_core::Family;
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
@@ -12,6 +12,10 @@ use crate::config::{Log, LogFormat};
 /// The upper bounds of the buckets that every histogram in seconds has.
 const SECONDS: [f64; 14] =
     [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+/// The upper bounds of the buckets that every histogram of events has.
+const EVENTS: [f64; 10] =
+    [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 30_000.0];
 
 /// Why logs or metrics could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -73,8 +77,7 @@ impl Metrics {
     /// # Errors
     /// [`TelemetryError`].
     pub fn start() -> Result<Metrics, TelemetryError> {
-        let builder = PrometheusBuilder::new().set_buckets(&SECONDS);
-        let handle = builder.and_then(PrometheusBuilder::install_recorder);
+        let handle = builder().and_then(PrometheusBuilder::install_recorder);
         handle.map(Metrics).map_err(TelemetryError::Metrics)
     }
 
@@ -90,9 +93,28 @@ impl Metrics {
     }
 }
 
+/// Every histogram in seconds, but for those that count.
+fn builder() -> Result<PrometheusBuilder, BuildError> {
+    let builder = PrometheusBuilder::new().set_buckets(&SECONDS)?;
+    builder.set_buckets_for_metric(Matcher::Suffix("_events".to_owned()), &EVENTS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_histogram_of_events_has_buckets_of_events() {
+        let recorder = builder().expect("right buckets").build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            metrics::histogram!("annals_store_group_events").record(700.0);
+            metrics::histogram!("annals_store_sync_seconds").record(0.000_7);
+        });
+        let text = recorder.handle().render();
+        assert!(text.contains("annals_store_group_events_bucket{le=\"300\"} 0"), "{text}");
+        assert!(text.contains("annals_store_group_events_bucket{le=\"1000\"} 1"), "{text}");
+        assert!(text.contains("annals_store_sync_seconds_bucket{le=\"0.001\"} 1"), "{text}");
+    }
 
     #[test]
     fn a_wrong_level_is_told() {

@@ -78,7 +78,15 @@ pub trait DiskFile: Send + Sync + 'static {
     ///
     /// # Errors
     /// The file system's; any part may have been written.
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_parts_at(&[bytes], offset)
+    }
+
+    /// Writes all of `parts`, one behind the other, at `offset`: one write, as of one piece.
+    ///
+    /// # Errors
+    /// The file system's; any part may have been written.
+    fn write_parts_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()>;
 
     /// Makes the contents and the length durable.
     ///

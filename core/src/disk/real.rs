@@ -2,6 +2,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+#[cfg(target_os = "linux")]
+use std::io::IoSlice;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -85,8 +87,11 @@ impl DiskFile for RealFile {
         Ok(read)
     }
 
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+    fn write_parts_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+        match parts {
+            [bytes] => self.0.write_all_at(bytes, offset),
+            parts => write_parts(&self.0, parts, offset),
+        }
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -109,6 +114,33 @@ impl DiskFile for RealFile {
     fn forget_cache(&self) -> io::Result<()> {
         forget(&self.0)
     }
+}
+
+#[cfg(target_os = "linux")]
+fn write_parts(file: &File, parts: &[&[u8]], mut offset: u64) -> io::Result<()> {
+    use nix::errno::Errno;
+    use nix::sys::uio::pwritev;
+    let mut slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
+    let mut left = &mut slices[..];
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        let at = i64::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        match pwritev(file, left, at) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                IoSlice::advance_slices(&mut left, written);
+                offset += written as u64;
+            }
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn write_parts(file: &File, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+    file.write_all_at(&parts.concat(), offset)
 }
 
 #[cfg(target_os = "linux")]
@@ -138,4 +170,23 @@ fn forget(file: &File) -> io::Result<()> {
 #[cfg(not(target_os = "linux"))]
 fn forget(_file: &File) -> io::Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_written_one_behind_the_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = RealDisk.create(&folder.path().join("parts")).expect("a file");
+        let long = vec![b'x'; 100_000];
+        for parts in [&[b"one".as_slice(), b"", &long, b"two"][..], &[b"one"], &[b"", b""], &[]] {
+            file.set_length(0).expect("an empty file");
+            file.write_parts_at(parts, 5).expect("room");
+            let (whole, mut read) = (parts.concat(), vec![0; 200_000]);
+            let length = file.read_at(&mut read, 0).expect("what was written");
+            assert_eq!(&read[5.min(length)..length], whole);
+        }
+    }
 }

@@ -466,7 +466,8 @@ impl DiskFile for SimulatedFile {
         Ok(length)
     }
 
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    fn write_parts_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+        let bytes = parts.concat();
         let mut state = self.state.lock();
         let result = state.step();
         if !state.powered {

@@ -15,10 +15,9 @@ use hashbrown::HashSet;
 
 use super::address::Address;
 use super::error::ScanError;
-use super::format::frame::{self, CommitFrame, Coordinates, Extent, Frame, FrameIdentity};
+use super::format::COMMIT_BYTES;
+use super::format::frame::{self, Coordinates, Extent, Frame, FrameIdentity};
 use super::format::header::SegmentHeader;
-use super::format::tree::{Hash, leaf};
-use super::format::{COMMIT_BYTES, Chain};
 use super::index::{Entry, FIRST_OFFSET, Part, RecentIds, SharedPart};
 use super::prepared::Contents;
 use super::queue::{Reply, Request, answer};
@@ -28,6 +27,8 @@ use super::tail::WrittenBatch;
 
 /// A batch takes no further append once it has that many bytes.
 const BATCH_BYTES: usize = 4 << 20;
+/// A batch of so many bytes is worth a sync: the writer takes it as it is, and leaves the rest to the encoder.
+const WORTH_BYTES: usize = 256 << 10;
 
 /// How many ids are fetched ahead.
 const FETCHED_IDS: usize = 4096;
@@ -37,6 +38,8 @@ const FETCHED_IDS: usize = 4096;
 pub(crate) enum Filled {
     /// Nothing waits any more.
     Drained,
+    /// The open batch has as many bytes as it was to have.
+    Enough,
     /// The open batch must be taken first.
     Full,
     /// The segment is full, and there is no new one yet.
@@ -45,6 +48,7 @@ pub(crate) enum Filled {
 
 /// A segment that begins with a batch.
 pub(crate) struct NewSegment {
+    /// But for the hash chain, which only the writer knows.
     pub(crate) header: SegmentHeader,
     pub(crate) file: Arc<dyn DiskFile>,
 }
@@ -53,7 +57,6 @@ pub(crate) struct NewSegment {
 pub(crate) struct Group {
     pub(crate) new_segment: Option<NewSegment>,
     pub(crate) batch: Option<Arc<WrittenBatch>>,
-    pub(crate) chain: [u8; 32],
     pub(crate) answers: Vec<(Reply, Result<Appended, AppendError>)>,
 }
 
@@ -61,8 +64,7 @@ struct OpenBatch {
     start: Address,
     bytes: Vec<u8>,
     first_position: u64,
-    count: u32,
-    chain: Chain,
+    count: u64,
 }
 
 /// The state that the next append is checked against.
@@ -75,13 +77,11 @@ pub(crate) struct Encoder {
     position: u64,
     batch: u64,
     time: Timestamp,
-    chain: [u8; 32],
     /// The index of the active segment.
     part: Option<SharedPart>,
     recent: RecentIds,
-    /// Of the append that is being encoded: the ids that may have been met before, and the hashes of the events.
+    /// The ids of the append that is being encoded that may have been met before.
     met: HashSet<EventId>,
-    leaves: Vec<Hash>,
     waiting: VecDeque<Request>,
     /// The bytes of what waits.
     bytes_ahead: usize,
@@ -106,11 +106,9 @@ impl Encoder {
             position: recovered.events,
             batch: recovered.batches,
             time: recovered.time,
-            chain: recovered.chain,
             part,
             recent,
             met: HashSet::new(),
-            leaves: Vec::new(),
             waiting: VecDeque::new(),
             bytes_ahead: 0,
             answers: Vec::new(),
@@ -120,8 +118,18 @@ impl Encoder {
         }
     }
 
-    /// Encodes what waits, as far as it goes.
+    /// Encodes what waits until the open batch is worth a sync.
     pub(crate) fn fill(&mut self) -> Filled {
+        self.fill_to(WORTH_BYTES)
+    }
+
+    /// Encodes a stretch of what waits, whatever the open batch holds already.
+    pub(crate) fn fill_further(&mut self) -> Filled {
+        let held = self.open.as_ref().map_or(0, |open| open.bytes.len());
+        self.fill_to(held + WORTH_BYTES)
+    }
+
+    fn fill_to(&mut self, wanted: usize) -> Filled {
         let held = self.waiting.len();
         self.shared.queue.take(&mut self.waiting);
         self.fetch_ids(held);
@@ -129,11 +137,15 @@ impl Encoder {
         let (mut appends, mut bytes) = (0, 0);
         let filled = loop {
             let Some(next) = self.waiting.front() else { break Filled::Drained };
-            let wanted = next.append.bytes + COMMIT_BYTES;
-            if self.open.as_ref().is_some_and(|open| open.bytes.len() >= BATCH_BYTES) {
+            let room = next.append.bytes + COMMIT_BYTES;
+            let held = self.open.as_ref().map_or(0, |open| open.bytes.len());
+            if held >= BATCH_BYTES {
                 break Filled::Full;
             }
-            if ((self.room_end - self.at.offset) as usize) < wanted {
+            if held >= wanted {
+                break Filled::Enough;
+            }
+            if ((self.room_end - self.at.offset) as usize) < room {
                 if self.open.is_some() {
                     break Filled::Full;
                 }
@@ -151,31 +163,20 @@ impl Encoder {
         filled
     }
 
-    /// Closes the open batch and hands it out with the answers that depend on it. Everything before
-    /// it must be durable.
+    /// Hands out the open batch with the answers that depend on it. Everything before it must be durable.
     pub(crate) fn take(&mut self) -> Group {
         let mut batch = None;
         if let Some(mut open) = self.open.take() {
-            self.chain = open.chain.finish();
-            let commit = CommitFrame {
-                batch: low(self.batch),
-                first_position: open.first_position,
-                count: open.count,
-                batch_bytes: u32::try_from(open.bytes.len()).expect("a batch fits"),
-                durable_upto: open.start,
-                chain: self.chain,
-            };
-            frame::encode_commit(&mut open.bytes, self.frames, &commit);
             // The bytes stay in memory for subscriptions.
             if open.bytes.len() < open.bytes.capacity() / 4 * 3 {
                 open.bytes.shrink_to_fit();
             }
             let written = WrittenBatch::new(
                 self.frames,
-                open.start,
+                (open.start, low(self.batch)),
                 Bytes::from(open.bytes),
                 open.first_position,
-                u64::from(open.count),
+                open.count,
             );
             self.batch += 1;
             self.at = written.end();
@@ -186,7 +187,6 @@ impl Encoder {
         Group {
             new_segment: self.new_segment.take_if(|_| batch.is_some()),
             batch,
-            chain: self.chain,
             answers: std::mem::take(&mut self.answers),
         }
     }
@@ -217,7 +217,7 @@ impl Encoder {
             time: self.time.0,
             salt: low(self.shared.random.next_u64()),
             previous_end: self.at.offset,
-            chain: self.chain,
+            chain: [0; 32],
         };
         self.frames = header.frames();
         self.part = Some(self.shared.index.begin(header.segment, header.first_position));
@@ -257,9 +257,7 @@ impl Encoder {
                 number += 1;
             }
         }
-        self.recent.stored(self.leaves.len());
-        self.shared.tree.add(&self.leaves);
-        self.leaves.clear();
+        self.recent.stored(number);
         Ok(answer)
     }
 
@@ -285,13 +283,12 @@ impl Encoder {
         let (start, position, time) = (self.at, self.position, self.time);
         let coordinates =
             Coordinates { batch: low(self.batch), position, revision: revision.0, time };
-        let (chain, room) = (&self.chain, self.bytes_ahead.min(BATCH_BYTES) + COMMIT_BYTES);
+        let room = self.bytes_ahead.min(BATCH_BYTES);
         let open = self.open.get_or_insert_with(|| OpenBatch {
             start,
             bytes: Vec::with_capacity(room),
             first_position: position,
             count: 0,
-            chain: Chain::behind(chain),
         });
         let before = open.bytes.len();
         frame::encode_event(
@@ -301,9 +298,6 @@ impl Encoder {
             (id, contents.schema),
             contents.bytes,
         );
-        let leaf = leaf(&open.bytes[before..]);
-        open.chain.add(&leaf);
-        self.leaves.push(leaf);
         open.count += 1;
         let length = open.bytes.len() - before;
         self.at.offset += u32::try_from(length).expect("a frame fits into a segment");
@@ -338,7 +332,7 @@ impl Encoder {
             (Some(open), _) => {
                 (&open.bytes[(address.offset - open.start.offset) as usize..], self.frames)
             }
-            (None, Some(taken)) => (taken.bytes_from(address)?, taken.identity),
+            (None, Some(taken)) => (taken.frames_from(address)?, taken.identity),
             (None, None) => return None,
         };
         let Ok(Extent::Frame(length)) = frame::extent(bytes, bytes.len()) else { return None };

@@ -2,6 +2,7 @@
 //! events are decoded once, by whoever needs them first.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use annals_core::RecordedEvent;
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use super::address::Address;
+use super::format::COMMIT_BYTES;
 use super::format::frame::{self, Extent, Frame, FrameIdentity};
 use super::index::Index;
 use super::names::Names;
@@ -24,8 +26,10 @@ pub(crate) struct WrittenBatch {
     pub(crate) identity: FrameIdentity,
     /// Where it stands.
     pub(crate) start: Address,
-    /// Event frames and the commit frame.
-    pub(crate) bytes: Bytes,
+    /// The low 32 bits of its number.
+    pub(crate) number: u32,
+    /// Its event frames; the commit frame stands behind them.
+    pub(crate) frames: Bytes,
     pub(crate) first_position: u64,
     pub(crate) count: u64,
     decoded: OnceLock<Arc<Vec<RecordedEvent>>>,
@@ -34,13 +38,18 @@ pub(crate) struct WrittenBatch {
 impl WrittenBatch {
     pub(crate) fn new(
         identity: FrameIdentity,
-        start: Address,
-        bytes: Bytes,
+        (start, number): (Address, u32),
+        frames: Bytes,
         first_position: u64,
         count: u64,
     ) -> WrittenBatch {
         let decoded = OnceLock::new();
-        WrittenBatch { identity, start, bytes, first_position, count, decoded }
+        WrittenBatch { identity, start, number, frames, first_position, count, decoded }
+    }
+
+    /// The bytes that it takes in the log.
+    pub(crate) fn length(&self) -> u32 {
+        u32::try_from(self.frames.len() + COMMIT_BYTES).expect("a batch fits into a segment")
     }
 
     /// The position behind its last event.
@@ -50,30 +59,36 @@ impl WrittenBatch {
 
     /// Where the next batch begins, in the same segment.
     pub(crate) fn end(&self) -> Address {
-        let length = u32::try_from(self.bytes.len()).expect("a batch fits into a segment");
-        Address { offset: self.start.offset + length, ..self.start }
+        Address { offset: self.start.offset + self.length(), ..self.start }
     }
 
-    /// The bytes from an address within it on.
-    pub(crate) fn bytes_from(&self, address: Address) -> Option<&[u8]> {
+    /// The event frames from an address within it on.
+    pub(crate) fn frames_from(&self, address: Address) -> Option<&[u8]> {
         let within = self.start <= address && address < self.end();
-        within.then(|| &self.bytes[(address.offset - self.start.offset) as usize..])
+        within.then(|| &self.frames[(address.offset - self.start.offset) as usize..])
+    }
+
+    /// Each of its event frames.
+    pub(crate) fn each_frame(&self) -> impl Iterator<Item = Range<usize>> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let rest = &self.frames[at..];
+            // These bytes were made in this process and never left it.
+            let Ok(Extent::Frame(length)) = frame::extent(rest, rest.len()) else { return None };
+            at += length;
+            Some(at - length..at)
+        })
     }
 
     /// Its events.
     fn events(&self, names: &mut Names) -> &Arc<Vec<RecordedEvent>> {
         self.decoded.get_or_init(|| {
             let mut events = Vec::with_capacity(usize::try_from(self.count).unwrap_or(0));
-            let mut at = 0;
-            // These bytes were made in this process and never left it.
-            while let Ok(Extent::Frame(length)) =
-                frame::extent(&self.bytes[at..], self.bytes.len() - at)
-            {
-                let bytes = self.bytes.slice(at..at + length);
+            for range in self.each_frame() {
+                let bytes = self.frames.slice(range);
                 if let Ok(Frame::Event(frame)) = frame::decode(&bytes, self.identity, true) {
                     events.extend(build(&bytes, 0, &frame, names));
                 }
-                at += length;
             }
             assert_eq!(events.len() as u64, self.count, "a written batch is whole");
             Arc::new(events)
@@ -82,7 +97,7 @@ impl WrittenBatch {
 
     fn memory(&self) -> usize {
         let decoded = usize::try_from(self.count).unwrap_or(0) * size_of::<RecordedEvent>();
-        self.bytes.len() + decoded
+        self.frames.len() + decoded
     }
 }
 

@@ -1,5 +1,5 @@
-//! The one thread that writes: it takes the open batch, writes it with one write and one sync, then
-//! makes it known and answers. If a write or sync fails, what was under way is unknown and the log
+//! The one thread that writes: it takes the open batch, hashes it into the chain and the Merkle tree, writes it with one
+//! write and one sync, then makes it known and answers. If a write or sync fails, what was under way is unknown and the log
 //! takes no more writes.
 
 use std::io;
@@ -9,10 +9,13 @@ use std::time::Instant;
 
 use annals_core::AppendError;
 use annals_core::disk::DiskFile;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::encoder::{Encoder, Filled, Group, NewSegment};
 use super::format::checkpoint::Checkpoint;
+use super::format::frame::{self, CommitFrame};
+use super::format::tree::leaf;
+use super::format::{COMMIT_BYTES, Chain};
 use super::open_files::FileName;
 use super::preparer::{Job, SPARE};
 use super::queue::answer;
@@ -25,7 +28,7 @@ pub(crate) struct Writer {
     encoder: Arc<Mutex<Encoder>>,
     /// The active segment's file; nothing where the next batch begins a segment.
     file: Option<Arc<dyn DiskFile>>,
-    /// The hash chain up to the durable end.
+    /// The hash chain up to the durable end, but for a batch that is being written.
     chain: [u8; 32],
 }
 
@@ -76,7 +79,7 @@ impl Writer {
 
     /// Makes a group durable and answers. False when the log is poisoned.
     fn settle(&mut self, group: Group) -> bool {
-        let Group { new_segment, batch, chain, answers } = group;
+        let Group { new_segment, batch, answers } = group;
         let answers = if self.shared.options.sabotage().answer_before_sync {
             reply(answers);
             Vec::new()
@@ -88,7 +91,6 @@ impl Writer {
                 self.poison(&format!("{attempt} failed: {error}"), answers);
                 return false;
             }
-            self.chain = chain;
             self.publish(&batch, answers.len());
         }
         reply(answers);
@@ -100,8 +102,9 @@ impl Writer {
         if let Some(new) = new {
             self.begin_segment(new)?;
         }
+        let commit = self.commit(batch);
         let file = self.file.as_ref().expect("a batch has a segment");
-        let written = file.write_at(&batch.bytes, u64::from(batch.start.offset));
+        let written = file.write_parts_at(&[&batch.frames, &commit], u64::from(batch.start.offset));
         if !swallow {
             written.map_err(|error| Failed("writing to the log", error))?;
         }
@@ -118,10 +121,36 @@ impl Writer {
         Ok(())
     }
 
+    /// Hashes the events of a batch; answers the commit frame that closes it. The encoder goes on with the next batch
+    /// meanwhile: to hash an event takes about as long as all else that is done to store it.
+    fn commit(&mut self, batch: &WrittenBatch) -> Vec<u8> {
+        let mut chain = Chain::behind(&self.chain);
+        let mut leaves = Vec::with_capacity(usize::try_from(batch.count).unwrap_or(0));
+        for range in batch.each_frame() {
+            let leaf = leaf(&batch.frames[range]);
+            chain.add(&leaf);
+            leaves.push(leaf);
+        }
+        self.shared.tree.add(&leaves);
+        self.chain = chain.finish();
+        let commit = CommitFrame {
+            batch: batch.number,
+            first_position: batch.first_position,
+            count: u32::try_from(batch.count).expect("a batch fits into a segment"),
+            batch_bytes: u32::try_from(batch.frames.len()).expect("a batch fits into a segment"),
+            durable_upto: batch.start,
+            chain: self.chain,
+        };
+        let mut frame = Vec::with_capacity(COMMIT_BYTES);
+        frame::encode_commit(&mut frame, batch.identity, &commit);
+        frame
+    }
+
     /// Gives the spare file its header and its name, durably, before anything is written to it.
     fn begin_segment(&mut self, new: NewSegment) -> Result<(), Failed> {
         let shared = &self.shared;
-        let NewSegment { header, file } = new;
+        let NewSegment { mut header, file } = new;
+        header.chain = self.chain;
         file.write_at(&header.encode(), 0)
             .and_then(|()| file.sync_data())
             .map_err(|error| Failed("beginning a segment", error))?;
@@ -151,7 +180,7 @@ impl Writer {
         self.shared.live.tell();
         metrics::counter!("annals_store_appends_total").increment(appends as u64);
         metrics::counter!("annals_store_events_total").increment(batch.count);
-        metrics::counter!("annals_store_bytes_total").increment(batch.bytes.len() as u64);
+        metrics::counter!("annals_store_bytes_total").increment(u64::from(batch.length()));
         let count = u32::try_from(batch.count).unwrap_or(u32::MAX);
         metrics::histogram!("annals_store_group_events").record(f64::from(count));
     }
@@ -202,8 +231,9 @@ impl Writer {
 
 type Answers = Vec<(super::queue::Reply, Result<annals_core::Appended, AppendError>)>;
 
+/// From the last to the first: who waits for the answers to many finds all of them there once woken for the first.
 fn reply(answers: Answers) {
-    for (reply, result) in answers {
+    for (reply, result) in answers.into_iter().rev() {
         answer(reply, result);
     }
 }
@@ -216,9 +246,15 @@ fn sync_directory(shared: &Shared, directory: &Path) -> Result<(), Failed> {
 pub(crate) fn encode_beside(shared: &Shared, encoder: &Mutex<Encoder>) {
     let guard = PoisonOnPanic::guarding(shared);
     while shared.queue.wait_for_backlog() {
-        let filled = encoder.lock().fill();
+        let mut filled = Filled::Enough;
+        // In stretches, between which a writer that waits takes what is there.
+        while filled == Filled::Enough {
+            let mut encoder = encoder.lock();
+            filled = encoder.fill_further();
+            MutexGuard::unlock_fair(encoder);
+            shared.queue.encoded();
+        }
         tracing::trace!(?filled, "encoded beside a sync");
-        shared.queue.encoded();
     }
     guard.finished();
 }
