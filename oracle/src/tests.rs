@@ -290,6 +290,7 @@ fn a_read_against_time_is_found() {
     for name in [None, Some("note-b")] {
         let mut right = history();
         reads(&mut right, name, 5);
+        reads(&mut right, Some("note-a"), 5);
         assert_eq!(check(&right, &log()), Ok(()));
         let mut missed = history();
         reads(&mut missed, name, 4);
