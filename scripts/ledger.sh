@@ -6,7 +6,7 @@ LEDGER=bench/torture.tsv
 say() { printf '%s\n' "$*" >&2; }
 [ -e "$LEDGER" ] || printf 'day\tcommit\tcheck\tseed\tamount\toutcome\n' >"$LEDGER"
 commit=$(git rev-parse --short HEAD)
-[ -z "$(git status --porcelain -- core store torture client src tests fuzz)" ] || commit=$commit+
+[ -z "$(git status --porcelain -- core oracle store torture client src tests fuzz)" ] || commit=$commit+
 
 failed=0
 # note CHECK SEED AMOUNT OUTCOME: one line of the ledger

@@ -20,6 +20,7 @@ const LONG_FILES: &[(&str, &str)] = &[(
 /// The folders that the design gives a meaning, with what makes each one real.
 const FOLDERS: &[(&str, &str)] = &[
     ("core", "Cargo.toml"),
+    ("oracle", "Cargo.toml"),
     ("store", "Cargo.toml"),
     ("events", "Cargo.toml"),
     ("schemas/avro", ""),

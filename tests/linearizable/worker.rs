@@ -5,19 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use annals_client::proto::{
-    AppendRequest, AppendResponse, ExpectedState, NewEvent, ReadRequest, StreamWrite,
-    stream_write::Expected,
-};
+use annals_client::proto::ReadRequest;
 use annals_client::{AppendStream, Client, ClientError, ConnectOptions};
-use annals_core::Random;
 use annals_core::random::SeededRandom;
+use annals_core::{
+    Append, Appended, EventId, EventType, ExpectedRevision, NewEvent, Random, RecordedEvent,
+    Revision, SchemaFingerprint, StreamName, StreamWrite,
+};
+use annals_oracle::{History, Outcome};
+use bytes::Bytes;
 use futures::TryStreamExt;
+use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 use tonic::Code;
 use uuid::Uuid;
 
-use crate::history::{History, Outcome, Seen, Sent};
+use crate::messages;
 
 /// How many streams are written to at a time; they change, so that each stays small.
 const STREAMS: u64 = 6;
@@ -40,8 +43,11 @@ pub(crate) struct Worker {
     /// Every second client sends its appends on one call.
     appends: Option<AppendStream>,
     /// The last revision that it knows of each stream.
-    heads: HashMap<String, u64>,
-    history: History,
+    heads: HashMap<StreamName, Revision>,
+    /// What all clients sent and saw.
+    history: Arc<Mutex<History>>,
+    /// How often it sent an append again with the same ids.
+    repeated: u64,
 }
 
 /// Why an attempt did not come to an acknowledgement.
@@ -57,6 +63,7 @@ impl Worker {
         random: SeededRandom,
         begun: Instant,
         stop: Arc<AtomicBool>,
+        history: Arc<Mutex<History>>,
     ) -> Worker {
         Worker {
             number,
@@ -67,84 +74,82 @@ impl Worker {
             client: None,
             appends: None,
             heads: HashMap::new(),
-            history: History::default(),
+            history,
+            repeated: 0,
         }
     }
 
-    /// Works until it is told to stop.
-    pub(crate) async fn run(mut self) -> History {
+    /// Works until it is told to stop; answers how often it sent an append again with the same ids.
+    pub(crate) async fn run(mut self) -> u64 {
         while !self.stop.load(Ordering::Relaxed) {
             match self.random.below(10) {
-                0 => self.read(String::new()).await,
-                1 | 2 => {
-                    let stream = self.any_stream();
-                    self.read(stream).await;
-                }
+                0 => self.read(None).await,
+                1 | 2 => self.read(Some(self.any_stream())).await,
                 _ => self.append().await,
             }
             sleep(Duration::from_millis(self.random.below(8))).await;
         }
-        self.history
+        self.repeated
     }
 
-    fn now(&self) -> Duration {
-        self.begun.elapsed()
-    }
-
-    fn any_stream(&self) -> String {
-        let era = self.now().as_millis() / STREAMS_CHANGE.as_millis();
-        format!("note-{era}-{}", self.random.below(STREAMS))
+    fn any_stream(&self) -> StreamName {
+        let era = self.begun.elapsed().as_millis() / STREAMS_CHANGE.as_millis();
+        let name = StreamName::of("note", format!("{era}-{}", self.random.below(STREAMS)));
+        name.expect("a valid name")
     }
 
     async fn append(&mut self) {
-        let request = self.any_append();
-        let invoked = self.now();
-        let outcome = self.settle(&request).await;
-        for (number, write) in request.writes.iter().enumerate() {
+        let append = self.any_append();
+        let ticket = self.history.lock().send(&append);
+        let outcome = self.settle(&append).await;
+        self.history.lock().answer(ticket, outcome.clone());
+        for (number, write) in append.writes.into_iter().enumerate() {
             match &outcome {
-                Outcome::Stored(_, answer) => {
-                    let last = answer.revisions[number].revision;
-                    self.heads.extend(last.map(|last| (write.stream.clone(), last)));
+                Outcome::Acknowledged(answer) => {
+                    let last = answer.revisions[number];
+                    self.heads.extend(last.map(|last| (write.stream, last)));
                 }
-                Outcome::Refused => self.read(write.stream.clone()).await,
+                Outcome::Refused => self.read(Some(write.stream)).await,
                 Outcome::Unknown => {}
             }
         }
-        self.history.appends.push(Sent { request, invoked, outcome });
     }
 
-    fn any_append(&self) -> AppendRequest {
+    fn any_append(&self) -> Append {
         let mut writes = vec![self.any_write(self.any_stream())];
         let other = self.any_stream();
         if self.random.below(6) == 0 && other != writes[0].stream {
             writes.push(self.any_write(other));
         }
-        AppendRequest { writes, condition: None }
+        Append { writes, condition: None }
     }
 
-    fn any_write(&self, stream: String) -> StreamWrite {
-        let head = self.heads.get(&stream).copied();
-        let expected = match (self.random.below(2), head) {
-            (0, _) => Expected::State(ExpectedState::Any.into()),
-            (_, Some(head)) => Expected::Revision(head),
-            (_, None) => Expected::State(ExpectedState::NoStream.into()),
+    fn any_write(&self, stream: StreamName) -> StreamWrite {
+        let expected = match (self.random.below(2), self.heads.get(&stream)) {
+            (0, _) => ExpectedRevision::Any,
+            (_, Some(head)) => ExpectedRevision::Exact(*head),
+            (_, None) => ExpectedRevision::NoStream,
         };
         let events = (0..=self.random.below(3)).map(|_| {
             let id = Uuid::from_u64_pair(self.random.next_u64(), self.random.next_u64());
-            let data = format!("{id} by {}", self.number).into();
-            let r#type = "note.Taken".to_owned();
-            NewEvent { id: id.to_string(), r#type, data, ..NewEvent::default() }
+            NewEvent {
+                id: EventId(id),
+                event_type: EventType::new("note.Taken").expect("a valid name"),
+                schema: SchemaFingerprint::NONE,
+                metadata: Bytes::from_static(b"{}"),
+                data: format!("{id} by {}", self.number).into(),
+            }
         });
-        StreamWrite { stream, expected: Some(expected), events: events.collect() }
+        StreamWrite { stream, expected, events: events.collect() }
     }
 
     /// Sends an append until its outcome is known; now and then it leaves it unknown.
-    async fn settle(&mut self, request: &AppendRequest) -> Outcome {
+    async fn settle(&mut self, append: &Append) -> Outcome {
         let gives_up = self.random.below(5) == 0;
         let mut over = None;
         loop {
-            match self.attempt(request).await {
-                Ok(answer) => return Outcome::Stored(self.now(), answer),
+            match self.attempt(append).await {
+                Ok(answer) => return Outcome::Acknowledged(answer),
                 Err(Failed::Conflict) => return Outcome::Refused,
                 Err(Failed::Unknown) if gives_up => return Outcome::Unknown,
                 Err(Failed::Unknown) => {}
@@ -153,13 +158,13 @@ impl Worker {
                 let begun = *over.get_or_insert_with(Instant::now);
                 assert!(begun.elapsed() < LAST_PATIENCE, "the server does not answer any more");
             }
-            self.history.repeated += 1;
+            self.repeated += 1;
             sleep(Duration::from_millis(10)).await;
         }
     }
 
-    async fn attempt(&mut self, request: &AppendRequest) -> Result<AppendResponse, Failed> {
-        let sent = timeout(PATIENCE, self.send(request)).await;
+    async fn attempt(&mut self, append: &Append) -> Result<Appended, Failed> {
+        let sent = timeout(PATIENCE, self.send(append)).await;
         let error = match sent {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => error,
@@ -173,20 +178,21 @@ impl Worker {
             return Err(Failed::Unknown);
         };
         let wrong = [Code::InvalidArgument, Code::FailedPrecondition, Code::DataLoss];
-        assert!(!wrong.contains(&problem.status), "{problem}: {request:?}");
+        assert!(!wrong.contains(&problem.status), "{problem}: {append:?}");
         Err(if problem.status == Code::Aborted { Failed::Conflict } else { Failed::Unknown })
     }
 
-    async fn send(&mut self, request: &AppendRequest) -> Result<AppendResponse, ClientError> {
+    async fn send(&mut self, append: &Append) -> Result<Appended, ClientError> {
         let client = self.client().await?;
+        let request = messages::request(append);
         if self.number.is_multiple_of(2) {
-            return client.append(request.clone()).await;
+            return Ok(messages::answer(client.append(request).await?));
         }
         let appends = match self.appends.clone() {
             Some(appends) => appends,
             None => self.appends.insert(client.append_stream().await?).clone(),
         };
-        appends.append(request.clone()).await
+        Ok(messages::answer(appends.append(request).await?))
     }
 
     async fn client(&mut self) -> Result<Client, ClientError> {
@@ -197,11 +203,11 @@ impl Worker {
         Ok(self.client.insert(client).clone())
     }
 
-    /// Reads the newest events; a read that fails says nothing.
-    async fn read(&mut self, stream: String) {
-        let invoked = self.now();
+    /// Reads the newest events of a stream, or of the whole log; a read that fails says nothing.
+    async fn read(&mut self, stream: Option<StreamName>) {
+        let begun = self.history.lock().now();
         let request = ReadRequest {
-            stream: stream.clone(),
+            stream: stream.as_ref().map(StreamName::to_string).unwrap_or_default(),
             backwards: true,
             limit: NEWEST,
             ..ReadRequest::default()
@@ -211,11 +217,11 @@ impl Worker {
             batches.try_collect::<Vec<_>>().await
         };
         let Ok(Ok(batches)) = timeout(PATIENCE, reading).await else { return };
-        let completed = self.now();
-        let events: Vec<_> = batches.into_iter().flat_map(|batch| batch.events).collect();
-        if let Some(newest) = events.first().filter(|_| !stream.is_empty()) {
+        let events = batches.into_iter().flat_map(|batch| batch.events);
+        let events: Vec<RecordedEvent> = events.map(messages::recorded).collect();
+        if let (Some(stream), Some(newest)) = (&stream, events.first()) {
             self.heads.insert(stream.clone(), newest.revision);
         }
-        self.history.reads.push(Seen { stream, invoked, completed, events });
+        self.history.lock().saw(begun, stream, events);
     }
 }

@@ -1,3 +1,3 @@
-//! The history that every torture of the log writes and checks, whatever it does to the process or to the disk under it.
+//! The appends that every torture of the log sends, whatever it does to the process or to the disk under it.
 
-pub mod history;
+pub mod appends;

@@ -6,7 +6,7 @@ mod power;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use annals_torture::history::{self, Violation};
+use annals_torture::appends::{self, Failure};
 use clap::{Parser, Subcommand};
 use tokio::io::AsyncReadExt;
 
@@ -48,16 +48,16 @@ struct Append {
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn append(arguments: &Append) -> Result<(), Violation> {
-    let log = history::open(&arguments.folder, arguments.segment_bytes)?;
+async fn append(arguments: &Append) -> Result<(), Failure> {
+    let log = appends::open(&arguments.folder, arguments.segment_bytes)?;
     let mut nothing = Vec::new();
     let mut input = tokio::io::stdin();
-    let violation = tokio::select! {
-        violation = history::append_without_end(&log, arguments.first, arguments.flying) => Err(violation),
+    let failure = tokio::select! {
+        failure = appends::append_without_end(&log, arguments.first, arguments.flying) => Err(failure),
         _ = input.read_to_end(&mut nothing) => Ok(()),
     };
     log.close();
-    violation
+    failure
 }
 
 #[allow(clippy::print_stderr, reason = "a command line program prints")]
@@ -76,8 +76,8 @@ fn main() -> ExitCode {
     match Arguments::parse().verb {
         Verb::Append(arguments) => match append(&arguments) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(violation) => {
-                tell(&violation);
+            Err(failure) => {
+                tell(&failure);
                 ExitCode::from(VIOLATED)
             }
         },

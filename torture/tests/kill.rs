@@ -4,7 +4,7 @@
 
 #![allow(clippy::print_stdout, reason = "the child tells its parent on standard output")]
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -12,22 +12,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annals_core::random::SeededRandom;
+use annals_oracle::Held;
 use annals_store::Log;
-use annals_torture::history::{self, AGAIN, Acknowledged, FLYING, Known};
+use annals_torture::appends::{self, AGAIN, Acknowledged, FLYING};
 
 /// How many kills, unless `ANNALS_KILLS` says otherwise.
 const KILLS: u64 = 50;
 const CHILD: &str = "ANNALS_KILL_TEST_FOLDER";
 
 fn open(folder: &Path) -> Arc<Log> {
-    history::open(folder, 1 << 20).expect("the log opens")
+    appends::open(folder, 1 << 20).expect("the log opens")
 }
 
 async fn child(folder: &Path) {
     let log = open(folder);
     let first = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(0_u64);
-    let violation = history::append_without_end(&log, first, FLYING).await;
-    panic!("{violation:?}");
+    let failure = appends::append_without_end(&log, first, FLYING).await;
+    panic!("{failure:?}");
 }
 
 /// Lets a child append until it is killed; notes what it was told.
@@ -45,7 +46,7 @@ async fn kill_a_child(folder: &Path, first: u64, after: Duration) -> Vec<Acknowl
     child.kill().expect("the child is killed"); // SIGKILL
     child.wait().expect("the child has ended");
     let mut told = told.await.expect("the lines are read");
-    told.pop(); // Its position may be cut short.
+    told.pop(); // Its last number may be cut short.
     told
 }
 
@@ -56,8 +57,8 @@ async fn parent() {
     let seed = number("ANNALS_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     println!("kill: {kills} kills, ANNALS_SEED={seed}");
     let random = SeededRandom::new(seed);
-    let mut known = Known::default();
-    let mut acknowledged = HashMap::new();
+    let mut held = Held::default();
+    let mut acknowledged = HashSet::new();
     let mut next = 0_u64;
     for _ in 0..kills {
         let after = Duration::from_millis(20 + random.below(300));
@@ -65,19 +66,23 @@ async fn parent() {
         let told = kill_a_child(folder.path(), next.saturating_sub(AGAIN), after).await;
         next = told.iter().map(|told| told.number + 1).max().unwrap_or(next).max(next);
         let log = open(folder.path());
-        known.read_on(&log, u64::MAX).await.expect("the log holds what was sent");
+        let read = appends::read_on(&mut held, &log, u64::MAX).await;
+        read.expect("the log holds what was sent");
         log.close();
-        known.check(&told).expect("what was acknowledged stands there");
-        acknowledged.extend(told.iter().map(|told| (told.number, told.position)));
+        for told in told {
+            held.check(told.number, &told.answer).expect("what was acknowledged stands there");
+            acknowledged.insert(told.number);
+        }
     }
     // And once more from the start: nothing that was there before a kill has moved.
     let log = open(folder.path());
-    let mut again = Known::default();
-    again.read_on(&log, u64::MAX).await.expect("the log holds what was sent");
-    assert!(again.places == known.places, "what was read once stays");
+    let mut again = Held::default();
+    let read = appends::read_on(&mut again, &log, u64::MAX).await;
+    read.expect("the log holds what was sent");
+    assert!(again == held, "what was read once stays");
     log.close();
-    history::verify(folder.path()).expect("the log is sound");
-    let events: u64 = acknowledged.keys().map(|number| history::size(*number)).sum();
+    appends::verify(folder.path()).expect("the log is sound");
+    let events: u64 = acknowledged.iter().map(|number| appends::size(*number)).sum();
     assert!(events > kills * 100, "{events} events were acknowledged");
     println!(
         "kill: {kills} kills, {events} events acknowledged, 0 lost, 0 doubled, ANNALS_SEED={seed}"

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use annals_core::random::{Random, SeededRandom, SystemRandom};
-use annals_torture::history::{self, AGAIN, Acknowledged, Known, Violation};
+use annals_oracle::Held;
+use annals_torture::appends::{self, AGAIN, Acknowledged, Failure};
 use tokio::runtime::Runtime;
 
 use life::Life;
@@ -55,7 +56,7 @@ pub(crate) enum PowerError {
         place: String,
         kept: String,
         #[source]
-        violation: Violation,
+        failure: Box<Failure>,
     },
     /// A program failed.
     #[error("`{command}` failed: {said}")]
@@ -176,14 +177,15 @@ impl Run<'_> {
             let after = Left { image, acknowledged, sent };
             tally.cuts += 1;
             tally.held += after.acknowledged.len();
-            self.check(&after, life.segment_bytes)?.map_err(|violation| {
+            self.check(&after, life.segment_bytes)?.map_err(|failure| {
                 let place = format!(
                     "seed {}, life {}, cut after operation {cut} of {}, {kept}/16 of the rest kept",
                     tally.seed,
                     tally.lives,
                     recording.operations.len()
                 );
-                PowerError::Violated { place, kept: self.keep(&after.image, tally), violation }
+                let kept = self.keep(&after.image, tally);
+                PowerError::Violated { place, kept, failure: Box::new(failure) }
             })?;
             if number == goes_on {
                 left = Some(after);
@@ -198,7 +200,7 @@ impl Run<'_> {
     }
 
     /// Mounts what a cut has left, and holds the log on it against what must be there.
-    fn check(&self, left: &Left, segment_bytes: u64) -> Result<Result<(), Violation>, PowerError> {
+    fn check(&self, left: &Left, segment_bytes: u64) -> Result<Result<(), Failure>, PowerError> {
         let (mounted, at) = match self.scratch.mount(&left.image) {
             // A lie may hit the file system as well, which tells nothing of the log.
             Err(PowerError::Program { .. }) if self.options.lie => return Ok(Ok(())),
@@ -238,20 +240,20 @@ impl Run<'_> {
 }
 
 /// Holds the log in `folder` against what must be there, and sees that it goes on.
-async fn holds(folder: &Path, left: &Left, segment_bytes: u64) -> Result<(), Violation> {
-    let log = history::open(folder, segment_bytes)?;
-    let mut known = Known::default();
-    known.read_on(&log, left.sent).await?;
-    known.check(&left.acknowledged)?;
+async fn holds(folder: &Path, left: &Left, segment_bytes: u64) -> Result<(), Failure> {
+    let log = appends::open(folder, segment_bytes)?;
+    let mut held = Held::default();
+    appends::read_on(&mut held, &log, left.sent).await?;
+    left.acknowledged.iter().try_for_each(|it| held.check(it.number, &it.answer))?;
     log.close();
-    history::verify(folder)?;
-    let log = history::open(folder, segment_bytes)?;
+    appends::verify(folder)?;
+    let log = appends::open(folder, segment_bytes)?;
     let mut acknowledged = Vec::new();
     for number in left.sent..left.sent + APPENDS_AFTER {
-        acknowledged.push(history::append_one(&log, number).await?);
+        acknowledged.push(appends::append_one(&log, number).await?);
     }
-    known.read_on(&log, left.sent + APPENDS_AFTER).await?;
-    known.check(&acknowledged)?;
+    appends::read_on(&mut held, &log, left.sent + APPENDS_AFTER).await?;
+    acknowledged.iter().try_for_each(|it| held.check(it.number, &it.answer))?;
     log.close();
-    history::verify(folder)
+    appends::verify(folder)
 }

@@ -2,7 +2,7 @@
 //! flush, and any part of what was written after it, in sectors.
 
 use annals_core::random::SeededRandom;
-use annals_torture::history::Acknowledged;
+use annals_torture::appends::Acknowledged;
 
 /// A device writes a sector whole or not at all.
 pub(crate) const SECTOR_BYTES: usize = 512;
@@ -20,7 +20,7 @@ pub(crate) enum Operation {
 }
 
 /// An acknowledgement, and how many operations the device had done when it came.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Told {
     pub(crate) acknowledged: Acknowledged,
     pub(crate) after: usize,
@@ -39,7 +39,7 @@ impl Recording {
     /// What was acknowledged before the power was cut after so many operations.
     pub(crate) fn acknowledged(&self, cut: usize) -> impl Iterator<Item = Acknowledged> {
         let before = self.told.iter().filter(move |told| told.after <= cut);
-        before.map(|told| told.acknowledged)
+        before.map(|told| told.acknowledged.clone())
     }
 }
 
