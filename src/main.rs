@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+// Without huge pages: batches of events come and go by the hundred kilobytes, and each huge page is zeroed whole.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -16,7 +16,7 @@ use super::open_files::{FileName, OpenFiles};
 use super::scan::FrameScan;
 
 /// What is read first of a frame of unknown length.
-const FRAME_GUESS_BYTES: usize = 1024;
+const FRAME_GUESS_BYTES: usize = 512;
 
 /// One segment file.
 pub(crate) struct Segment {

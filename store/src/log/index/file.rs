@@ -85,6 +85,11 @@ impl FilePart {
         Ok(Some(part))
     }
 
+    /// Something of the filter's block of a term: to look at it takes the block into the processor's cache.
+    pub(crate) fn glance(&self, term: u64) -> u64 {
+        self.filter.glance(term)
+    }
+
     /// The stream's events in this segment.
     pub(crate) fn run(&self, stream: &str) -> Result<Option<Run>, ScanError> {
         let record = self.record(Term::Stream(stream))?;
@@ -136,36 +141,28 @@ impl FilePart {
     /// Where the events of these numbers begin in the segment; the numbers are sorted.
     pub(crate) fn offsets(&self, numbers: &[u32]) -> Result<Vec<u32>, ScanError> {
         let mut found = Vec::with_capacity(numbers.len());
-        let (mut block, mut offsets) = (None, Vec::new());
+        let mut at: Option<Block<'_>> = None;
         for number in numbers {
-            let wanted = *number as usize / BLOCK_EVENTS;
-            if block != Some(wanted) {
-                offsets = self.block(wanted)?;
-                block = Some(wanted);
-            }
-            let offset = offsets.get(*number as usize % BLOCK_EVENTS).copied();
-            found.push(offset.ok_or_else(|| self.damage(Flaw::Sequence))?);
+            let number = *number as usize;
+            let block = match &mut at {
+                Some(block) if block.number == number / BLOCK_EVENTS => block,
+                at => at.insert(self.block(number / BLOCK_EVENTS)?),
+            };
+            found.push(block.offset_of(number % BLOCK_EVENTS)?);
         }
         Ok(found)
     }
 
-    fn block(&self, block: usize) -> Result<Vec<u32>, ScanError> {
+    fn block(&self, number: usize) -> Result<Block<'_>, ScanError> {
         let (blocks, extent) =
             (self.header.section(Section::Blocks), self.header.section(Section::Offsets));
-        if (block as u64 + 1) * 8 > blocks.length {
+        if (number as u64 + 1) * 8 > blocks.length {
             return Err(self.damage(Flaw::Sequence).into());
         }
-        let entry = self.read(blocks.start + block as u64 * 8, 8)?;
-        let events = (self.header.events as usize - block * BLOCK_EVENTS).min(BLOCK_EVENTS);
-        let mut offsets = Vec::with_capacity(events);
-        offsets.push(u32_at(&entry, 0));
-        let mut cursor = self.cursor(extent, u64::from(u32_at(&entry, 4)))?;
-        while offsets.len() < events {
-            let delta = u32::try_from(cursor.number()?).ok();
-            let next = delta.and_then(|delta| offsets.last()?.checked_add(delta));
-            offsets.push(next.ok_or_else(|| self.damage(Flaw::Length))?);
-        }
-        Ok(offsets)
+        let entry = self.read(blocks.start + number as u64 * 8, 8)?;
+        let events = (self.header.events as usize - number * BLOCK_EVENTS).min(BLOCK_EVENTS);
+        let deltas = self.cursor(extent, u64::from(u32_at(&entry, 4)))?;
+        Ok(Block { number, events, at: 0, offset: u32_at(&entry, 0), deltas })
     }
 
     fn record(&self, term: Term<'_>) -> Result<Option<Record<'_>>, ScanError> {
@@ -285,6 +282,33 @@ impl FilePart {
     }
 }
 
+/// The offsets of a block of events, read on from the first of them.
+struct Block<'a> {
+    number: usize,
+    events: usize,
+    at: usize,
+    /// That of the event `at`.
+    offset: u32,
+    deltas: Cursor<'a>,
+}
+
+impl Block<'_> {
+    /// Where an event of the block begins: one that is not before the last that was asked for.
+    fn offset_of(&mut self, event: usize) -> Result<u32, ScanError> {
+        let damage = |flaw| ScanError::from(self.deltas.part.damage(flaw));
+        if event >= self.events {
+            return Err(damage(Flaw::Sequence));
+        }
+        while self.at < event {
+            let delta = u32::try_from(self.deltas.number()?).ok();
+            let next = delta.and_then(|delta| self.offset.checked_add(delta));
+            self.offset = next.ok_or_else(|| self.deltas.part.damage(Flaw::Length))?;
+            self.at += 1;
+        }
+        Ok(self.offset)
+    }
+}
+
 /// The first of `count` sorted keys that is not below `key`. Hashes are spread evenly, so the place is guessed from
 /// the key's size and corrected.
 fn search(
@@ -358,6 +382,16 @@ impl Cursor<'_> {
     }
 
     fn is_text(&mut self, text: &str) -> Result<bool, ScanError> {
+        // Mostly all of it lies in the page that is at hand.
+        let end = self.within + text.len();
+        if self.at + text.len() as u64 <= self.end
+            && let Some(held) = self.page.get(self.within..end.min(PAGE_ROOM))
+            && held.len() == text.len()
+        {
+            self.within = end;
+            self.at += text.len() as u64;
+            return Ok(held == text.as_bytes());
+        }
         for wanted in text.bytes() {
             if self.byte()? != wanted {
                 return Ok(false);
