@@ -185,7 +185,9 @@ impl Index {
             if self.sabotage.index_without_tags {
                 part.write().tags.clear();
             }
-            match self.write_file(&part.read()) {
+            // The lock is let go of before `replace`, which takes it again.
+            let written = self.write_file(&part.read());
+            match written {
                 Ok(written) => self.replace(&Part::File(Arc::new(written))),
                 Err(error) => {
                     tracing::warn!(segment, %error, "an index file could not be written");
