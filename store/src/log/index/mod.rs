@@ -16,7 +16,6 @@ use std::io;
 use std::sync::Arc;
 
 use annals_core::{Condition, EventId, EventType, Position, Revision, StreamName};
-use parking_lot::RwLock;
 use uuid::Uuid;
 
 use super::address::Address;
@@ -27,6 +26,7 @@ use super::open_files::{FileName, OpenFiles};
 use super::options::Sabotage;
 use super::recovery::{Behind, read_alone, read_header};
 use super::segments::Segments;
+use super::sync::RwLock;
 
 pub(crate) use file::Run;
 pub(crate) use hash::Hashes;
