@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 MINUTES=${1:-10}
 . scripts/ledger.sh
 
-cargo test --release --locked --package annals-store --package annals-torture --no-run >&2
+cargo test --release --locked --package annals-store --package annals-schedules --package annals-torture --no-run >&2
 cargo test --release --locked --package annals --test linearizable --no-run >&2
 
 # Nothing in these is left to chance, so once is enough; their time is not counted.
@@ -23,6 +23,8 @@ until [ "$SECONDS" -ge $((MINUTES * 60)) ] || [ "$failed" -ne 0 ]; do
     cargo test -q --release --locked --package annals-torture --test kill
   run power-cut "$seed" '^power cuts:' env "ANNALS_SEED=$seed" ANNALS_LIVES=4000 \
     cargo test -q --release --locked --package annals-store --lib -- --nocapture every_power_cut
+  run schedules "$seed" '^schedules: .* in all' env "ANNALS_SEED=$seed" ANNALS_SCHEDULES=20000 \
+    cargo test -q --release --locked --package annals-schedules -- --nocapture
   run model "$seed" 'test result' env "PROPTEST_RNG_SEED=$seed" PROPTEST_CASES=4000 \
     cargo test -q --release --locked --package annals-store --lib -- the_log_does_as_the_store
   run mangled "$seed" 'test result' env "PROPTEST_RNG_SEED=$seed" PROPTEST_CASES=4000 \

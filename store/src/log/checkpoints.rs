@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use annals_core::disk::DiskFile;
-use parking_lot::Mutex;
 
 use super::format::checkpoint::Checkpoint;
+use super::sync::Mutex;
 
 /// The open checkpoint file.
 pub(crate) struct Checkpoints {

@@ -4,14 +4,12 @@
 
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-use tokio::sync::watch;
-
 use super::shared::Shared;
+use super::sync::{Condvar, Mutex, watch};
 use super::writer::PoisonOnPanic;
 
 /// So many subscriptions are woken by the writer.
-const FEW: usize = 64;
+pub(crate) const FEW: usize = 64;
 /// The wait between two wakes, for each subscription.
 const PAUSE: Duration = Duration::from_micros(2);
 

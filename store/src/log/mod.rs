@@ -24,10 +24,15 @@ mod recovery;
 mod repair;
 mod restore;
 mod scan;
+#[cfg(schedules)]
+#[cfg(test)]
+mod schedules;
 mod segments;
 mod shared;
 mod subscription;
+mod sync;
 mod tail;
+#[cfg(not(schedules))]
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -36,7 +41,6 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use annals_core::disk::{Disk, DiskLock};
 use annals_core::{
@@ -45,8 +49,6 @@ use annals_core::{
 };
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt};
-use parking_lot::Mutex;
-use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 pub use backup::{Backup, BackupError, backup};
@@ -59,6 +61,8 @@ pub use verify::{Verified, verify};
 use prepared::Prepared;
 use queue::{Begin, Request};
 use shared::Shared;
+use sync::thread::JoinHandle;
+use sync::{Handle, Mutex, yield_now};
 
 /// The embedded event log. Streams of reads and subscriptions outlive it: they end with an error
 /// once it is closed.
@@ -175,7 +179,7 @@ impl Log {
             runtime.spawn(async move {
                 let _kept_at_the_end = promise;
                 // Until every other task that was ready has had its turn.
-                tokio::task::yield_now().await;
+                yield_now().await;
             });
         }
         Ok(answer)
@@ -187,7 +191,9 @@ struct Promise(Arc<Shared>);
 
 impl Drop for Promise {
     fn drop(&mut self) {
-        self.0.queue.begin();
+        if !self.0.options.sabotage().forget_promise {
+            self.0.queue.begin();
+        }
     }
 }
 

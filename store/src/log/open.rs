@@ -6,8 +6,6 @@ use std::sync::Arc;
 
 use annals_core::disk::{Disk, DiskFile, DiskLock};
 use annals_core::{Clock, Random, StoreIdentity};
-use parking_lot::Mutex;
-use tokio::sync::watch;
 
 use super::checkpoints::Checkpoints;
 use super::encoder::Encoder;
@@ -24,6 +22,7 @@ use super::queue::Queue;
 use super::recovery::{Recovered, read_header, recover};
 use super::segments::Segments;
 use super::shared::{Durable, Shared};
+use super::sync::{Mutex, thread, watch};
 use super::tail::Tail;
 use super::tree::Tree;
 use super::writer::{Writer, encode_beside};
@@ -97,7 +96,7 @@ pub(crate) fn open(
         checkpoints: Checkpoints::new(checkpoint_path, checkpoint_file, checkpoint),
         durable: watch::Sender::new(durable),
         live: Live::new(),
-        poisoned: watch::Sender::new(None),
+        poisoned: tokio::sync::watch::Sender::new(None),
         options,
     });
     // What is missing of index files and tree is made in the background.
@@ -154,7 +153,7 @@ fn start(
         Writer::new(Arc::clone(&shared), Arc::clone(&encoder), recovered.file, recovered.chain);
     let directory = shared.directory.clone();
     let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
-        std::thread::Builder::new()
+        thread::Builder::new()
             .name(name.to_owned())
             .spawn(run)
             .map_err(at("starting a thread for", &directory))

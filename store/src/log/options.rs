@@ -106,6 +106,12 @@ pub(crate) struct Sabotage {
     pub(crate) believe_pages: bool,
     /// Looks for a stream in the active segment only.
     pub(crate) stale_heads: bool,
+    /// Does not tell the writer to begin, though it was promised.
+    pub(crate) forget_promise: bool,
+    /// Lets readers see a batch before it is written.
+    pub(crate) publish_before_sync: bool,
+    /// Wakes subscriptions before there is something new for them.
+    pub(crate) wake_before_publishing: bool,
     /// Leaves the tags out of index files.
     pub(crate) index_without_tags: bool,
 }

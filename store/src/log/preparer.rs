@@ -9,10 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use annals_core::disk::{Disk, DiskFile};
-use parking_lot::{Condvar, Mutex};
 
 use super::format::checkpoint::Checkpoint;
 use super::shared::Shared;
+use super::sync::{Condvar, Mutex};
 use super::writer::PoisonOnPanic;
 
 /// The name that the next segment has until it is one.
@@ -199,6 +199,7 @@ fn fill_file(file: &dyn DiskFile, bytes: u64) -> io::Result<()> {
     file.sync_data()
 }
 
+#[cfg(not(schedules))]
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;

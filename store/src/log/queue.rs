@@ -4,14 +4,14 @@
 use std::collections::VecDeque;
 
 use annals_core::{AppendError, Appended};
-use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::prepared::Prepared;
+use super::sync::{Condvar, Mutex};
 
 /// From how many waiting bytes on the encoder works beside a sync; less waits for the writer, which
-/// saves a switch.
-const BACKLOG_BYTES: usize = 32 << 10;
+/// saves a switch. Schedules get there with small appends.
+const BACKLOG_BYTES: usize = if cfg!(schedules) { 1 << 10 } else { 32 << 10 };
 
 /// Where the answer to an append goes.
 pub(crate) type Reply = oneshot::Sender<Result<Appended, AppendError>>;

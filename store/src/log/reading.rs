@@ -11,6 +11,7 @@ use futures::stream::{BoxStream, StreamExt, unfold};
 use super::reader::Read;
 use super::shared::{Durable, Shared};
 use super::subscription::{Subscription, blocking, ended};
+use super::sync::spawn_blocking;
 
 type Step = BoxFuture<'static, Result<(Read, Option<Batch>), ReadError>>;
 
@@ -57,7 +58,7 @@ fn begin_read(shared: Arc<Shared>, query: Box<ReadQuery>, end: Durable) -> Step 
 
 /// Begins to fetch the next batch at once.
 fn fetch(mut read: Read) -> Step {
-    let task = tokio::task::spawn_blocking(move || {
+    let task = spawn_blocking(move || {
         let batch = read.next_batch()?;
         Ok((read, batch))
     });

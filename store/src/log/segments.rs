@@ -3,10 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use annals_core::disk::DiskFile;
-use parking_lot::RwLock;
 
 use super::address::Address;
 use super::error::{Damage, Flaw, ScanError};
@@ -14,6 +13,7 @@ use super::format::frame::{self, Extent, Frame, FrameIdentity};
 use super::format::header::SegmentHeader;
 use super::open_files::{FileName, OpenFiles};
 use super::scan::FrameScan;
+use super::sync::{AtomicU32, RwLock};
 
 /// What is read first of a frame of unknown length.
 const FRAME_GUESS_BYTES: usize = 512;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use annals_core::disk::Disk;
 use annals_core::{Clock, Random, StoreIdentity};
-use tokio::sync::watch;
 
 use super::address::Address;
 use super::checkpoints::Checkpoints;
@@ -16,6 +15,7 @@ use super::options::LogOptions;
 use super::preparer::Preparer;
 use super::queue::Queue;
 use super::segments::Segments;
+use super::sync::watch;
 use super::tail::Tail;
 use super::tree::Tree;
 
@@ -48,7 +48,7 @@ pub(crate) struct Shared {
     pub(crate) checkpoints: Checkpoints,
     pub(crate) durable: watch::Sender<Durable>,
     pub(crate) live: Live,
-    pub(crate) poisoned: watch::Sender<Option<Arc<str>>>,
+    pub(crate) poisoned: tokio::sync::watch::Sender<Option<Arc<str>>>,
 }
 
 impl Shared {

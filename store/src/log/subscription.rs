@@ -8,12 +8,10 @@ use std::sync::Arc;
 use annals_core::{
     Batch, Direction, Position, ReadError, ReadQuery, RecordedEvent, Revision, Start, Timestamp,
 };
-use tokio::runtime::RuntimeFlavor;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use super::reader::{Read, Wanted};
 use super::shared::{Durable, Shared};
+use super::sync::{Handle, JoinHandle, RuntimeFlavor, block_in_place, spawn_blocking, watch};
 
 /// The log was closed under a subscription.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -165,11 +163,11 @@ impl Subscription {
 pub(crate) async fn blocking<T: Send + 'static>(
     step: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
 ) -> Result<T, ReadError> {
-    let runtime = tokio::runtime::Handle::current();
+    let runtime = Handle::current();
     if runtime.runtime_flavor() == RuntimeFlavor::MultiThread {
-        return tokio::task::block_in_place(step);
+        return block_in_place(step);
     }
-    ended(tokio::task::spawn_blocking(step)).await
+    ended(spawn_blocking(step)).await
 }
 
 /// What a step answers that runs on another thread.

@@ -7,7 +7,6 @@ use std::sync::{Arc, OnceLock};
 
 use annals_core::RecordedEvent;
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
 
 use super::address::Address;
 use super::format::COMMIT_BYTES;
@@ -15,6 +14,7 @@ use super::format::frame::{self, Extent, Frame, FrameIdentity};
 use super::index::Index;
 use super::names::Names;
 use super::reader::{BATCH_EVENTS, build};
+use super::sync::{Mutex, RwLock};
 
 /// So many events make a stretch, and more are not put together.
 const MANY_EVENTS: u64 = BATCH_EVENTS as u64;

@@ -7,7 +7,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use annals_core::disk::DiskFile;
-use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::address::Address;
@@ -19,6 +18,7 @@ use super::format::tree::{
 use super::index::{FIRST_OFFSET, Index};
 use super::open_files::{FileName, OpenFiles};
 use super::segments::Segments;
+use super::sync::Mutex;
 
 /// The part of the tree that is in memory.
 #[derive(Default)]

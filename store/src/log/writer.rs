@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use annals_core::AppendError;
 use annals_core::disk::DiskFile;
-use parking_lot::{Mutex, MutexGuard};
 
 use super::encoder::{Encoder, Filled, Group, NewSegment};
 use super::format::checkpoint::Checkpoint;
@@ -20,6 +19,7 @@ use super::open_files::FileName;
 use super::preparer::{Job, SPARE};
 use super::queue::answer;
 use super::shared::{Durable, Shared};
+use super::sync::{Mutex, MutexGuard};
 use super::tail::WrittenBatch;
 
 /// The writer's own state.
@@ -80,18 +80,24 @@ impl Writer {
     /// Makes a group durable and answers. False when the log is poisoned.
     fn settle(&mut self, group: Group) -> bool {
         let Group { new_segment, batch, answers } = group;
-        let answers = if self.shared.options.sabotage().answer_before_sync {
+        let sabotage = self.shared.options.sabotage();
+        let answers = if sabotage.answer_before_sync {
             reply(answers);
             Vec::new()
         } else {
             answers
         };
         if let Some(batch) = batch {
+            if sabotage.publish_before_sync {
+                self.publish(&batch, answers.len());
+            }
             if let Err(Failed(attempt, error)) = self.write(new_segment, &batch) {
                 self.poison(&format!("{attempt} failed: {error}"), answers);
                 return false;
             }
-            self.publish(&batch, answers.len());
+            if !sabotage.publish_before_sync {
+                self.publish(&batch, answers.len());
+            }
         }
         reply(answers);
         true
@@ -176,8 +182,14 @@ impl Writer {
     fn publish(&self, batch: &Arc<WrittenBatch>, appends: usize) {
         self.shared.tail.push(Arc::clone(batch));
         let (end, events) = (batch.end(), batch.end_position());
+        let early = self.shared.options.sabotage().wake_before_publishing;
+        if early {
+            self.shared.live.tell();
+        }
         self.shared.durable.send_replace(Durable { end, events, closed: false });
-        self.shared.live.tell();
+        if !early {
+            self.shared.live.tell();
+        }
         metrics::counter!("annals_store_appends_total").increment(appends as u64);
         metrics::counter!("annals_store_events_total").increment(batch.count);
         metrics::counter!("annals_store_bytes_total").increment(u64::from(batch.length()));

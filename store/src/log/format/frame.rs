@@ -315,6 +315,7 @@ pub(crate) fn later_commit(bytes: &[u8], from: Address, identity: FrameIdentity)
     commits(bytes, identity).any(|(_, commit)| commit.durable_upto > from)
 }
 
+#[cfg(not(schedules))]
 #[cfg(test)]
 mod tests {
     use super::*;

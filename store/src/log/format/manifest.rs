@@ -152,6 +152,7 @@ impl Manifest {
     }
 }
 
+#[cfg(not(schedules))]
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -80,6 +80,7 @@ fn probes(hash: u64) -> impl Iterator<Item = (usize, u64)> {
     })
 }
 
+#[cfg(not(schedules))]
 #[cfg(test)]
 mod tests {
     use super::*;

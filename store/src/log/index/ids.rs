@@ -67,6 +67,7 @@ fn parts(entry: u64) -> (u32, u32) {
     (u32::try_from(entry >> 32).expect("32 bits are left"), low)
 }
 
+#[cfg(not(schedules))]
 #[cfg(test)]
 mod tests {
     use super::*;

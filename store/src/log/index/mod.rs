@@ -16,7 +16,6 @@ use std::io;
 use std::sync::Arc;
 
 use annals_core::{Condition, EventId, EventType, Position, Revision, StreamName};
-use parking_lot::RwLock;
 use uuid::Uuid;
 
 use super::address::Address;
@@ -27,6 +26,7 @@ use super::open_files::{FileName, OpenFiles};
 use super::options::Sabotage;
 use super::recovery::{Behind, read_alone, read_header};
 use super::segments::Segments;
+use super::sync::RwLock;
 
 pub(crate) use file::Run;
 pub(crate) use hash::Hashes;
@@ -186,7 +186,9 @@ impl Index {
             if self.sabotage.index_without_tags {
                 part.write().tags.clear();
             }
-            match self.write_file(&part.read()) {
+            // The lock is let go of before `replace`, which takes it again.
+            let written = self.write_file(&part.read());
+            match written {
                 Ok(written) => self.replace(&Part::File(Arc::new(written))),
                 Err(error) => {
                     tracing::warn!(segment, %error, "an index file could not be written");

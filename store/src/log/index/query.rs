@@ -103,6 +103,7 @@ impl<'a> Operands<'a> {
     }
 }
 
+#[cfg(not(schedules))]
 #[cfg(test)]
 mod tests {
     use super::*;
