@@ -1,11 +1,13 @@
-//! Reads of a log of two million events: all of it, and single streams, both from the page cache.
+//! Reads of a log of two million events: all of it, single streams, and a verification, all from the page cache.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use annals_core::disk::RealDisk;
 use annals_core::{EventStore, ReadQuery};
 use annals_store::Log;
+use annals_store::log::verify_with;
 use futures::{StreamExt, TryStreamExt};
 use tokio::runtime::Runtime;
 
@@ -44,11 +46,37 @@ pub(crate) const ALL: &[(&str, Measurement)] = &[
             })
         })
     }),
+    ("verify the log", verify),
 ];
 
 async fn count(log: &Arc<Log>, query: ReadQuery) -> Result<u64, BenchError> {
     let sizes = log.read(query).map_ok(|batch| batch.events.len() as u64);
     Ok(sizes.try_fold(0, |sum, events| async move { Ok(sum + events) }).await?)
+}
+
+/// Bytes of segments and index files that one thread verifies.
+fn verify(runtime: &Runtime, folder: &Path, runs: u32) -> Result<Figure, BenchError> {
+    let folder = folder.join("read");
+    filled(runtime, &folder)?.close();
+    let mut rates = Vec::new();
+    for _ in 0..runs {
+        let start = Instant::now();
+        let found = verify_with(1, Arc::new(RealDisk), &folder, (0, u64::MAX), |_, _| {})?;
+        rates.push(rate(found.bytes, start.elapsed()) / 1e6);
+        let sound = found.damages.is_empty() && found.stale_indexes.is_empty();
+        assert!(sound && found.events == STREAMS * STREAM_EVENTS, "{found:?}");
+    }
+    let conditions = "page cache, one thread, 2,000,000 events".to_owned();
+    Ok(Figure::of("verify", "MB/s", rates, conditions))
+}
+
+/// Opens the log, which is filled the first time.
+fn filled(runtime: &Runtime, folder: &Path) -> Result<Arc<Log>, BenchError> {
+    let log = log::open(folder)?;
+    if log.stats().events == 0 {
+        runtime.block_on(fill(&log))?;
+    }
+    Ok(log)
 }
 
 fn measure(
@@ -59,11 +87,7 @@ fn measure(
     conditions: &str,
     read: impl Fn(&Arc<Log>) -> Result<u64, BenchError>,
 ) -> Result<Figure, BenchError> {
-    let folder = folder.join("read");
-    let log = log::open(&folder)?;
-    if log.stats().events == 0 {
-        runtime.block_on(fill(&log))?;
-    }
+    let log = filled(runtime, &folder.join("read"))?;
     let mut rates = Vec::new();
     for _ in 0..runs {
         let start = Instant::now();

@@ -108,12 +108,17 @@ impl Metadata {
     /// The tags alone, without building the rest: what a store's index asks of every event. Bytes that are not of the
     /// compact form have none.
     pub fn tags_of(bytes: &[u8]) -> Vec<&str> {
-        let tags = fields(bytes).filter_map(|field| match field {
-            None => Some(None),
-            Some((TAG, value)) => Some(std::str::from_utf8(value).ok()),
-            Some(_) => None,
-        });
-        tags.collect::<Option<Vec<_>>>().unwrap_or_default()
+        Metadata::tags_in(bytes).collect()
+    }
+
+    /// The tags alone, as [`Metadata::tags_of`] has them, one after the other.
+    pub fn tags_in(bytes: &[u8]) -> impl Iterator<Item = &str> {
+        let sound = fields(bytes).all(|field| field.is_some());
+        let sound = if sound { bytes } else { &[] };
+        unchecked_fields(sound).filter_map(|field| match field {
+            Some((TAG, value)) => std::str::from_utf8(value).ok(),
+            Some(_) | None => None,
+        })
     }
 
     /// The causation id alone: what the executor asks of every event it loads.
@@ -132,6 +137,21 @@ impl Metadata {
 
 /// The fields, each as kind and value; ends with nothing where the bytes are not of this form.
 fn fields(bytes: &[u8]) -> impl Iterator<Item = Option<(u8, &[u8])>> {
+    let sound = |(kind, value): &(u8, &[u8])| match *kind {
+        CORRELATION | CAUSATION => value.len() == 16,
+        ACTOR | TENANT | TRACEPARENT | TAG => std::str::from_utf8(value).is_ok(),
+        _ => true, // A later version's field.
+    };
+    let mut broken = false;
+    unchecked_fields(bytes).map_while(move |field| {
+        let field = field.filter(sound);
+        let before = std::mem::replace(&mut broken, field.is_none());
+        (!before).then_some(field)
+    })
+}
+
+/// As [`fields`], but for whether values are what their kinds say.
+fn unchecked_fields(bytes: &[u8]) -> impl Iterator<Item = Option<(u8, &[u8])>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         let (&kind, after) = rest.split_first()?;
@@ -147,13 +167,7 @@ fn field(kind: u8, mut rest: &[u8]) -> Option<(&[u8], &[u8])> {
         return None; // The first byte of JSON or other text: not ours.
     }
     let length = take_length(&mut rest)?;
-    let (value, after) = rest.split_at_checked(length)?;
-    let sound = match kind {
-        CORRELATION | CAUSATION => value.len() == 16,
-        ACTOR | TENANT | TRACEPARENT | TAG => std::str::from_utf8(value).is_ok(),
-        _ => true, // A later version's field.
-    };
-    sound.then_some((value, after))
+    rest.split_at_checked(length)
 }
 
 fn put_length(out: &mut Vec<u8>, mut length: usize) {

@@ -56,7 +56,7 @@ pub use error::{Damage, Flaw, OpenError};
 pub use options::{APPEND_BYTES_MAX, EVENT_BYTES_MAX, LogOptions};
 pub use repair::{Repaired, Replaced, repair};
 pub use restore::{Restored, Upto, restore};
-pub use verify::{Verified, verify};
+pub use verify::{Verified, verify, verify_with};
 
 use prepared::Prepared;
 use queue::{Begin, Request};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use annals_core::disk::DiskFile;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::error::{Damage, Flaw, ScanError};
 use super::format::frame::{self, Extent, Frame, FrameIdentity};
@@ -104,7 +104,10 @@ impl FrameScan {
     fn load(&mut self, wanted: usize, room: usize) -> Result<(), ScanError> {
         let size = self.block_bytes.max(wanted).min(room);
         self.block_bytes = (self.block_bytes * 2).min(BLOCK_BYTES_MAX);
-        let mut block = BytesMut::zeroed(size);
+        // The memory of the last block, where nobody shares it.
+        let last = std::mem::take(&mut self.block);
+        let mut block = last.try_into_mut().unwrap_or_default();
+        block.resize(size, 0);
         let read = self
             .file
             .read_at(&mut block, u64::from(self.at))

@@ -286,6 +286,11 @@ impl Chain {
         self.0.update(leaf);
     }
 
+    /// Adds events, given the hashes of their frames.
+    pub(crate) fn add_all(&mut self, leaves: &[Hash]) {
+        self.0.update(leaves.as_flattened());
+    }
+
     /// The hash with this batch.
     pub(crate) fn finish(self) -> [u8; 32] {
         self.0.finalize().into()

@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::frame::PREFIX_BYTES;
+use super::lanes::Lanes;
 use super::{FORMAT, put, u32_at};
 
 /// A hash.
@@ -15,28 +16,34 @@ pub(crate) const NODE_LEAVES: u64 = 256;
 pub(crate) const TREE_HEADER_BYTES: u64 = 64;
 pub(crate) const ENTRY_BYTES: usize = 36;
 const MAGIC: [u8; 8] = *b"ANNALTRE";
+/// What is hashed before an event, and before the two hashes below a node.
+const LEAF: u8 = 0;
+const NODE: u8 = 1;
 
 /// The hash of an event, given its frame: what follows the frame's prefix is the same wherever the event is stored.
 pub(crate) fn leaf(frame: &[u8]) -> Hash {
-    Sha256::new().chain_update([0]).chain_update(&frame[PREFIX_BYTES..]).finalize().into()
+    Sha256::new().chain_update([LEAF]).chain_update(&frame[PREFIX_BYTES..]).finalize().into()
 }
 
-/// The hash of a node.
-pub(crate) fn node(left: &Hash, right: &Hash) -> Hash {
-    Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
+/// Adds an event, given its frame, to those that are hashed side by side: its hash is that of [`leaf`].
+pub(crate) fn add_leaf(lanes: &mut Lanes, frame: &[u8], leaves: &mut Vec<Hash>) {
+    lanes.add(LEAF, &frame[PREFIX_BYTES..], leaves);
 }
 
 /// The root over hashes of subtrees of one size, the last of which may be of any smaller size; of none, the hash of nothing.
 pub(crate) fn root(hashes: &[Hash]) -> Hash {
-    match hashes {
-        [] => Sha256::digest([]).into(),
-        [one] => *one,
-        // Split at the largest power of two that is smaller than their number.
-        _ => {
-            let (left, right) = hashes.split_at(hashes.len().next_power_of_two() / 2);
-            node(&root(left), &root(right))
-        }
+    let (mut level, mut lanes) = (hashes.to_vec(), Lanes::default());
+    // Pair by pair, so that a last one without another goes up as it is: that splits at the largest power of two too.
+    while level.len() > 1 {
+        let mut above = Vec::with_capacity(level.len().div_ceil(2));
+        let pairs = level.chunks_exact(2);
+        let odd = pairs.remainder();
+        pairs.for_each(|pair| lanes.add(NODE, pair.as_flattened(), &mut above));
+        lanes.finish(&mut above);
+        above.extend_from_slice(odd);
+        level = above;
     }
+    level.pop().unwrap_or_else(|| Sha256::digest([]).into())
 }
 
 /// The file's header.

@@ -8,19 +8,24 @@ use super::hash::{Hashes, Term};
 use super::memory::MemoryPart;
 
 /// What a term's record says.
-struct Record<'a> {
-    hash: u64,
-    term: Term<'a>,
+pub(super) struct Record<'a> {
+    pub(super) hash: u64,
+    pub(super) term: Term<'a>,
     /// Of a stream: the revision of its first event here.
-    first_revision: Option<u64>,
-    numbers: &'a [u32],
+    pub(super) first_revision: Option<u64>,
+    pub(super) numbers: &'a [u32],
 }
 
-/// The file of a part. `header` has no sections yet.
-pub(crate) fn file(part: &MemoryPart, header: IndexHeader, hashes: &Hashes) -> Vec<u8> {
-    let mut records = records(part, hashes);
-    // Streams of the same name cannot be, but hashes may be the same: then they stand side by side.
-    records.sort_unstable_by_key(|record| record.hash);
+/// The file: `records` in any order, where the events begin, and of each event the kept half of its id's hash above its
+/// number, sorted. `header` has no sections yet.
+pub(super) fn file(
+    mut records: Vec<Record<'_>>,
+    offsets: &[u32],
+    ids: &[u64],
+    header: IndexHeader,
+) -> Vec<u8> {
+    // Terms of the same hash stand side by side, in an order that does not depend on how they were found.
+    records.sort_unstable_by_key(|record| (record.hash, record.term.parts()));
     let mut filter = Filter::with_room(records.len());
     let (mut terms, mut bytes) = (Vec::with_capacity(records.len() * 12), Vec::new());
     for record in &records {
@@ -30,11 +35,14 @@ pub(crate) fn file(part: &MemoryPart, header: IndexHeader, hashes: &Hashes) -> V
         terms.extend_from_slice(&start.to_le_bytes());
         append_record(&mut bytes, record);
     }
-    let (blocks, offsets) = blocks(part);
-    header.file(&[filter.to_bytes(), blocks, offsets, ids(part), terms, bytes])
+    let (blocks, offsets) = blocks(offsets);
+    // The half of the hash stands before the number.
+    let ids = ids.iter().flat_map(|entry| entry.rotate_left(32).to_le_bytes()).collect();
+    header.file(&[filter.to_bytes(), blocks, offsets, ids, terms, bytes])
 }
 
-fn records<'a>(part: &'a MemoryPart, hashes: &Hashes) -> Vec<Record<'a>> {
+/// The terms of a part.
+pub(super) fn records<'a>(part: &'a MemoryPart, hashes: &Hashes) -> Vec<Record<'a>> {
     let record = |term: Term<'a>, first_revision, numbers| Record {
         hash: hashes.term(term),
         term,
@@ -66,9 +74,9 @@ fn append_record(out: &mut Vec<u8>, record: &Record<'_>) {
     }
 }
 
-fn blocks(part: &MemoryPart) -> (Vec<u8>, Vec<u8>) {
+fn blocks(starts: &[u32]) -> (Vec<u8>, Vec<u8>) {
     let (mut blocks, mut offsets) = (Vec::new(), Vec::new());
-    for block in part.offsets.chunks(BLOCK_EVENTS) {
+    for block in starts.chunks(BLOCK_EVENTS) {
         let start = u32::try_from(offsets.len()).expect("offsets are smaller than their segment");
         blocks.extend_from_slice(&block[0].to_le_bytes());
         blocks.extend_from_slice(&start.to_le_bytes());
@@ -77,14 +85,4 @@ fn blocks(part: &MemoryPart) -> (Vec<u8>, Vec<u8>) {
         }
     }
     (blocks, offsets)
-}
-
-fn ids(part: &MemoryPart) -> Vec<u8> {
-    let ids = part.ids.sorted();
-    let mut bytes = Vec::with_capacity(ids.len() * 8);
-    for (id, number) in ids {
-        bytes.extend_from_slice(&id.to_le_bytes());
-        bytes.extend_from_slice(&number.to_le_bytes());
-    }
-    bytes
 }

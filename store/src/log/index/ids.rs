@@ -39,11 +39,11 @@ impl Ids {
         in_runs.chain(in_rest).map(|entry| parts(*entry).1)
     }
 
-    /// All, as hash and number, by hash.
-    pub(crate) fn sorted(&self) -> Vec<(u32, u32)> {
+    /// All, each with the hash above and the number below, sorted.
+    pub(crate) fn sorted(&self) -> Vec<u64> {
         let mut entries = self.entries.clone();
         sort_runs(&mut entries);
-        entries.into_iter().map(parts).collect()
+        entries
     }
 
     /// The hashes, in no order.
@@ -58,7 +58,8 @@ fn sort_runs(entries: &mut [u64]) {
     entries.sort();
 }
 
-fn entry(id: u32, number: u32) -> u64 {
+/// The hash above, the number below.
+pub(super) fn entry(id: u32, number: u32) -> u64 {
     u64::from(id) << 32 | u64::from(number)
 }
 
@@ -86,7 +87,7 @@ mod tests {
             assert_eq!(found, expected);
         }
         assert_eq!(ids.numbers(1).count(), 0);
-        let mut expected: Vec<_> = (0..count).map(|number| (id(number), number)).collect();
+        let mut expected: Vec<_> = (0..count).map(|number| entry(id(number), number)).collect();
         expected.sort_unstable();
         assert_eq!(ids.sorted(), expected);
         assert_eq!(ids.hashes().count(), expected.len());

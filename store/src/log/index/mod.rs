@@ -3,6 +3,7 @@
 //! again from its segment. The index may hold events that are not durable yet; readers stop at the durable end.
 
 mod build;
+mod draft;
 mod file;
 mod filter;
 mod hash;
@@ -24,10 +25,11 @@ use super::format::HEADER_BYTES;
 use super::format::index::IndexHeader;
 use super::open_files::{FileName, OpenFiles};
 use super::options::Sabotage;
-use super::recovery::{Behind, read_alone, read_header};
+use super::recovery::{read_header, read_part};
 use super::segments::Segments;
 use super::sync::RwLock;
 
+pub(crate) use draft::Draft;
 pub(crate) use file::Run;
 pub(crate) use hash::Hashes;
 pub(crate) use memory::{Entry, MemoryPart};
@@ -153,21 +155,18 @@ impl Index {
         let header = |segment| read_header(&self.files.files, segment, self.store);
         let read = || {
             let (this, next) = (header(part.segment())?, header(part.segment() + 1)?);
-            read_alone(&self.files.files, &this, Behind::Segment(&next, None))
+            read_part(&self.files.files, &this, &next)
         };
-        let made = Part::Memory(
-            read()
-                .map_err(|error| match error {
-                    OpenError::Damage(damage) => ScanError::Damage(damage),
-                    OpenError::Disk { path, source, .. } => ScanError::Disk { path, source },
-                    error @ (OpenError::Locked { .. }
-                    | OpenError::NoLog { .. }
-                    | OpenError::SegmentSize { .. }) => {
-                        unreachable!("reading a segment does not answer {error}")
-                    }
-                })?
-                .part,
-        );
+        let made = read().map_err(|error| match error {
+            OpenError::Damage(damage) => ScanError::Damage(damage),
+            OpenError::Disk { path, source, .. } => ScanError::Disk { path, source },
+            error @ (OpenError::Locked { .. }
+            | OpenError::NoLog { .. }
+            | OpenError::SegmentSize { .. }) => {
+                unreachable!("reading a segment does not answer {error}")
+            }
+        })?;
+        let made = Part::Memory(made);
         self.files.pages.clear();
         self.replace(&made);
         Ok(made)
@@ -426,16 +425,11 @@ impl Index {
 }
 
 /// The bytes of the index file of a sealed segment.
-pub(crate) fn file_of(
-    store: Uuid,
-    part: &MemoryPart,
-    salt: u32,
-    end: u32,
-    chain: [u8; 32],
-) -> Vec<u8> {
+fn file_of(store: Uuid, part: &MemoryPart, salt: u32, end: u32, chain: [u8; 32]) -> Vec<u8> {
     let numbers = (part.first_position, part.events(), part.streams_begun);
     let header = IndexHeader::new(store, (part.segment, salt, end), numbers, chain);
-    build::file(part, header, &Hashes::of(store))
+    let records = build::records(part, &Hashes::of(store));
+    build::file(records, &part.offsets, &part.ids.sorted(), header)
 }
 
 /// Writes a file under another name first, so that it is whole wherever it has its own.

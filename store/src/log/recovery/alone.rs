@@ -4,20 +4,22 @@ use std::sync::Arc;
 
 use annals_core::Timestamp;
 
+use super::frames::Gathering;
+use super::indexing::Indexing;
 use super::{Recovered, Recovery};
 use crate::log::error::{Damage, OpenError};
 use crate::log::format::checkpoint::Checkpoint;
 use crate::log::format::header::SegmentHeader;
 use crate::log::format::tree::Hash;
 use crate::log::index::{Index, SharedPart};
-use crate::log::open_files::OpenFiles;
+use crate::log::open_files::{FileName, OpenFiles};
 use crate::log::options::Sabotage;
 use crate::log::segments::Segments;
 
 /// A segment that was read on its own.
 pub(crate) struct Alone {
-    /// Its index.
-    pub(crate) part: SharedPart,
+    /// The position behind its last event.
+    pub(crate) end: u64,
     /// What a write that was cut off left behind the last batch of the last segment.
     pub(crate) tail: Option<Damage>,
     pub(crate) chain: [u8; 32],
@@ -34,28 +36,22 @@ pub(crate) enum Behind<'a> {
     End(Option<Checkpoint>),
 }
 
-/// Reads a segment on its own and changes nothing.
+/// Reads a segment on its own and changes nothing. `gathering` has its events then, where it is sealed; of the last
+/// segment it may have some more, of a batch without its commit.
 ///
 /// # Errors
 /// [`OpenError`]: damage, but for what may be a torn tail.
-pub(crate) fn read_alone(
-    files: &Arc<OpenFiles>,
+pub(crate) fn read_alone<G: Gathering>(
+    files: &OpenFiles,
     this: &SegmentHeader,
     behind: Behind<'_>,
+    gathering: &mut G,
 ) -> Result<Alone, OpenError> {
-    let segments = Arc::new(Segments::new(Arc::clone(files), false));
-    let index = Arc::new(Index::new(
-        this.store,
-        Arc::clone(files),
-        Arc::clone(&segments),
-        Sabotage::default(),
-    ));
-    let path = segments.path(this.segment);
+    let path = files.path(FileName::Segment(this.segment));
     let checkpoint = match behind {
         Behind::Segment(_, checkpoint) | Behind::End(checkpoint) => checkpoint,
     };
-    let mut recovery = Recovery::new(files, &index, checkpoint, Sabotage::default());
-    recovery.alone = true;
+    let mut recovery = Recovery::new(files, gathering, checkpoint, Sabotage::default());
     // Nothing stood before the first one, whatever its header says.
     if this.segment > 1 {
         recovery.found.events = this.first_position;
@@ -64,11 +60,10 @@ pub(crate) fn read_alone(
         recovery.found.chain = this.chain;
     }
     recovery.begin(this, &path)?;
-    recovery.index_anew(this);
     let mut tail = None;
     if let Behind::Segment(next, _) = behind {
         recovery.sealed(this, &path, next.previous_end)?;
-        recovery.begin(next, &segments.path(next.segment))?;
+        recovery.begin(next, &files.path(FileName::Segment(next.segment)))?;
     } else {
         tail = recovery.tail(this, &path)?;
         if let Some(bad) = &tail
@@ -78,7 +73,24 @@ pub(crate) fn read_alone(
         }
         recovery.reached(&path)?;
     }
-    let part = recovery.part.take().expect("it was just begun");
-    let Recovered { chain, leaves, .. } = recovery.found;
-    Ok(Alone { part, tail, chain, leaves })
+    let Recovered { events: end, chain, leaves, .. } = recovery.found;
+    Ok(Alone { end, tail, chain, leaves })
+}
+
+/// Reads a sealed segment on its own and makes its index.
+///
+/// # Errors
+/// [`OpenError`]: damage.
+pub(crate) fn read_part(
+    files: &Arc<OpenFiles>,
+    this: &SegmentHeader,
+    next: &SegmentHeader,
+) -> Result<SharedPart, OpenError> {
+    let segments = Arc::new(Segments::new(Arc::clone(files), false));
+    let index = Index::new(this.store, Arc::clone(files), segments, Sabotage::default());
+    let index = Arc::new(index);
+    let mut indexing = Indexing::new(&index, true);
+    indexing.begin(this);
+    read_alone(files, this, Behind::Segment(next, None), &mut indexing)?;
+    Ok(indexing.part.expect("it was just begun"))
 }

@@ -5,6 +5,7 @@
 
 mod alone;
 mod frames;
+mod indexing;
 
 use std::io;
 use std::path::Path;
@@ -16,21 +17,24 @@ use uuid::Uuid;
 
 use crate::log::address::Address;
 use crate::log::error::{Damage, Flaw, OpenError, ScanError, at};
+use crate::log::format::HEADER_BYTES;
 use crate::log::format::checkpoint::Checkpoint;
 use crate::log::format::frame::{self, FrameIdentity};
 use crate::log::format::header::SegmentHeader;
 use crate::log::format::index::IndexHeader;
+use crate::log::format::lanes::Lanes;
 use crate::log::format::tree::Hash;
-use crate::log::format::{Chain, HEADER_BYTES};
-use crate::log::index::{FIRST_OFFSET, Index, SharedPart};
-use crate::log::names::Names;
+use crate::log::index::{FIRST_OFFSET, Index};
 use crate::log::open_files::{FileName, OpenFiles};
 use crate::log::options::Sabotage;
 use crate::log::scan::{BLOCK_BYTES_MAX, Found, FrameScan};
 use crate::log::segments::Segments;
 
-pub(crate) use alone::{Alone, Behind, read_alone};
-use frames::{Refused, Uncommitted};
+pub(crate) use alone::{Alone, Behind, read_alone, read_part};
+pub(crate) use frames::Gathering;
+
+use frames::Refused;
+use indexing::Indexing;
 
 /// What recovery found.
 pub(crate) struct Recovered {
@@ -49,21 +53,21 @@ pub(crate) struct Recovered {
     pub(crate) leaves: Vec<Hash>,
 }
 
-struct Recovery<'a> {
+struct Recovery<'a, G> {
     files: &'a OpenFiles,
-    index: &'a Index,
-    /// The index of the segment that is read.
-    part: Option<SharedPart>,
-    names: Names,
+    /// What becomes of the events.
+    gathering: &'a mut G,
     checkpoint: Option<Checkpoint>,
     sabotage: Sabotage,
-    batch: Vec<Uncommitted>,
-    /// The hash chain with the events of `batch`.
-    batch_chain: Option<Chain>,
-    /// A whole batch contradicts the index: no tear does that.
+    /// How many events were read of a batch whose commit has not come yet.
+    batch: u32,
+    /// The time of the last event, of that batch too.
+    batch_time: Timestamp,
+    /// The hashes of that batch's events, but for those that wait in `lanes`.
+    batch_leaves: Vec<Hash>,
+    lanes: Lanes,
+    /// A whole batch contradicts its streams: no tear does that.
     contradiction: bool,
-    /// The segment is read on its own: what stood before it is as its header says.
-    alone: bool,
     found: Recovered,
 }
 
@@ -76,7 +80,8 @@ pub(crate) fn recover(
     checkpoint: Option<Checkpoint>,
     sabotage: Sabotage,
 ) -> Result<Recovered, OpenError> {
-    let mut recovery = Recovery::new(files, index, checkpoint, sabotage);
+    let mut indexing = Indexing::new(index, false);
+    let mut recovery = Recovery::new(files, &mut indexing, checkpoint, sabotage);
     for (number, this) in headers.iter().enumerate() {
         let path = segments.path(this.segment);
         recovery.begin(this, &path)?;
@@ -94,24 +99,54 @@ pub(crate) fn recover(
     Ok(recovery.found)
 }
 
-impl<'a> Recovery<'a> {
+impl Recovery<'_, Indexing<'_>> {
+    /// Goes over a sealed segment without reading it, if its index file agrees with the headers of both segments.
+    fn skip(&mut self, this: &SegmentHeader, next: &SegmentHeader) -> Result<bool, ScanError> {
+        let events = next.first_position.checked_sub(this.first_position);
+        let Some(events) = events.and_then(|events| u32::try_from(events).ok()) else {
+            return Ok(false);
+        };
+        let wanted = IndexHeader::new(
+            this.store,
+            (this.segment, this.salt, next.previous_end),
+            (this.first_position, events, 0),
+            next.chain,
+        );
+        if !self.gathering.index.take_file(&wanted)? {
+            return Ok(false);
+        }
+        let found = &mut self.found;
+        found.end.offset = next.previous_end;
+        found.events = next.first_position;
+        found.batches = next.first_batch;
+        found.time = Timestamp(next.time);
+        found.chain = next.chain;
+        Ok(true)
+    }
+
+    fn index_anew(&mut self, header: &SegmentHeader) {
+        self.gathering.begin(header);
+        self.found.leaves.clear();
+    }
+}
+
+impl<'a, G: Gathering> Recovery<'a, G> {
     fn new(
         files: &'a OpenFiles,
-        index: &'a Arc<Index>,
+        gathering: &'a mut G,
         checkpoint: Option<Checkpoint>,
         sabotage: Sabotage,
-    ) -> Recovery<'a> {
+    ) -> Recovery<'a, G> {
         Recovery {
             files,
-            index,
-            part: None,
-            names: Names::new(Arc::clone(index)),
+            gathering,
             checkpoint,
             sabotage,
-            batch: Vec::new(),
-            batch_chain: None,
+            batch: 0,
+            batch_time: Timestamp(i64::MIN),
+            batch_leaves: Vec::new(),
+            lanes: Lanes::default(),
             contradiction: false,
-            alone: false,
             found: Recovered {
                 end: Address { segment: 0, offset: 0 },
                 room_end: 0,
@@ -139,39 +174,11 @@ impl<'a> Recovery<'a> {
         } else {
             found.frames = header.frames();
             found.time = Timestamp(header.time);
+            self.batch_time = found.time;
             found.end = Address { segment: header.segment, offset: FIRST_OFFSET };
             return Ok(());
         };
         Err(Damage { file: path.to_owned(), offset: 0, position: Some(found.events), flaw })
-    }
-
-    /// Goes over a sealed segment without reading it, if its index file agrees with the headers of both segments.
-    fn skip(&mut self, this: &SegmentHeader, next: &SegmentHeader) -> Result<bool, ScanError> {
-        let events = next.first_position.checked_sub(this.first_position);
-        let Some(events) = events.and_then(|events| u32::try_from(events).ok()) else {
-            return Ok(false);
-        };
-        let wanted = IndexHeader::new(
-            this.store,
-            (this.segment, this.salt, next.previous_end),
-            (this.first_position, events, 0),
-            next.chain,
-        );
-        if !self.index.take_file(&wanted)? {
-            return Ok(false);
-        }
-        let found = &mut self.found;
-        found.end.offset = next.previous_end;
-        found.events = next.first_position;
-        found.batches = next.first_batch;
-        found.time = Timestamp(next.time);
-        found.chain = next.chain;
-        Ok(true)
-    }
-
-    fn index_anew(&mut self, header: &SegmentHeader) {
-        self.part = Some(self.index.begin(header.segment, header.first_position));
-        self.found.leaves.clear();
     }
 
     fn sealed(&mut self, this: &SegmentHeader, path: &Path, end: u32) -> Result<(), OpenError> {
@@ -181,7 +188,7 @@ impl<'a> Recovery<'a> {
             self.take(&scan, &found)
                 .map_err(|flaw| flaw.into_error(|flaw| self.damage(&scan, &found, flaw)))?;
         }
-        if scan.offset() == end && self.batch.is_empty() {
+        if scan.offset() == end && self.batch == 0 {
             return Ok(());
         }
         let damage = scan.damage(Flaw::Missing);
@@ -233,7 +240,7 @@ impl<'a> Recovery<'a> {
         };
         let cut = self.found.end;
         let torn = match bad {
-            None if self.batch.is_empty() && blank(&*file, path, cut.offset, end)? => None,
+            None if self.batch == 0 && blank(&*file, path, cut.offset, end)? => None,
             None => Some(scan.damage(Flaw::Missing)),
             Some(damage) => Some(damage),
         };
@@ -263,8 +270,6 @@ impl<'a> Recovery<'a> {
         if !self.sabotage.cut_damage_off && !self.is_torn(this, path)? {
             return Err(bad.into());
         }
-        self.batch.clear();
-        self.batch_chain = None;
         tracing::warn!(
             file = %path.display(), offset = cut.offset, flaw = %bad.flaw,
             "a torn tail is cut off: it was never acknowledged"

@@ -17,6 +17,7 @@ mod restore;
 mod sabotage;
 mod subscriptions;
 mod tree;
+mod verify;
 
 use std::future::Future;
 use std::path::Path;
