@@ -131,17 +131,33 @@ impl IndexHeader {
             *extent = Extent { start, length: bytes.len() as u64 };
             start += bytes.len() as u64;
         }
-        let contents = sections.concat();
-        let mut file = self.encode();
-        file.reserve(contents.len().div_ceil(PAGE_ROOM) * PAGE_BYTES);
-        for (number, room) in (1_u32..).zip(contents.chunks(PAGE_ROOM)) {
-            let begin = file.len();
-            file.extend_from_slice(room);
+        let pages = usize::try_from(start).expect("it is in memory").div_ceil(PAGE_ROOM);
+        let mut file = Vec::with_capacity((1 + pages) * PAGE_BYTES);
+        file.extend_from_slice(&self.encode());
+        let (mut number, mut begin) = (1, PAGE_BYTES);
+        for mut rest in sections.iter().map(Vec::as_slice) {
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(rest.len().min(begin + PAGE_ROOM - file.len()));
+                file.extend_from_slice(now);
+                rest = later;
+                if file.len() == begin + PAGE_ROOM {
+                    self.close_page(&mut file, number);
+                    (number, begin) = (number + 1, file.len());
+                }
+            }
+        }
+        if file.len() > begin {
             file.resize(begin + PAGE_ROOM, 0);
-            let checksum = page_checksum(&file[begin..], self.salt, number);
-            file.extend_from_slice(&checksum.to_le_bytes());
+            self.close_page(&mut file, number);
         }
         file
+    }
+
+    /// Adds the checksum of the page of that number, whose room stands at the end.
+    fn close_page(&self, file: &mut Vec<u8>, number: u32) {
+        let room = &file[file.len() - PAGE_ROOM..];
+        let checksum = page_checksum(room, self.salt, number);
+        file.extend_from_slice(&checksum.to_le_bytes());
     }
 
     /// A header that says nothing of sections yet.

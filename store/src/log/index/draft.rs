@@ -53,6 +53,8 @@ pub(crate) struct Draft {
     texts: String,
     /// The numbers of the terms that the events have, each with the event's number; in the order of the events.
     mentions: Vec<(u32, u32)>,
+    /// Room for the numbers of the events, term by term.
+    numbers: Vec<u32>,
     streams_begun: u32,
     /// Whether every revision followed on its stream's last one.
     follows: bool,
@@ -69,6 +71,7 @@ impl Draft {
             hasher: DefaultHashBuilder::default(),
             texts: String::new(),
             mentions: Vec::new(),
+            numbers: Vec::new(),
             streams_begun: 0,
             follows: true,
         }
@@ -94,7 +97,7 @@ impl Draft {
         chain: [u8; 32],
     ) -> Vec<u8> {
         self.ids.sort_unstable();
-        let (numbers, ends) = self.numbers();
+        let ends = self.sort_mentions();
         let records = self.terms.iter().map(|known| {
             let text = self.text(known);
             let (term, first_revision) = match known.kind {
@@ -103,7 +106,7 @@ impl Draft {
                 Kind::Tag => (Term::Tag(text), None),
             };
             let end = ends[known.term as usize];
-            let numbers = &numbers[end - known.count as usize..end];
+            let numbers = &self.numbers[end - known.count as usize..end];
             Record { hash: self.hashes.term(term), term, first_revision, numbers }
         });
         let events = number_of(&self.offsets);
@@ -112,8 +115,8 @@ impl Draft {
         build::file(records.collect(), &self.offsets, &self.ids, header)
     }
 
-    /// The numbers of each term's events, term by term, and where those of each term end.
-    fn numbers(&self) -> (Vec<u32>, Vec<usize>) {
+    /// Puts the numbers of the events term by term; answers where those of each term end.
+    fn sort_mentions(&mut self) -> Vec<usize> {
         let mut places = vec![0; self.terms.len()];
         for known in &self.terms {
             places[known.term as usize] = known.count as usize;
@@ -122,13 +125,13 @@ impl Draft {
         for place in &mut places {
             next += std::mem::replace(place, next);
         }
-        let mut numbers = vec![0; next];
+        self.numbers.resize(next, 0);
         for (term, number) in &self.mentions {
             let place = &mut places[*term as usize];
-            numbers[*place] = *number;
+            self.numbers[*place] = *number;
             *place += 1;
         }
-        (numbers, places)
+        places
     }
 
     fn text(&self, known: &Known) -> &str {

@@ -37,7 +37,7 @@ pub(crate) enum Behind<'a> {
 }
 
 /// Reads a segment on its own and changes nothing. `gathering` has its events then, where it is sealed; of the last
-/// segment it may have some more, of a batch without its commit.
+/// segment it may have some more, of a batch without its commit. `leaves` is empty, and room for hashes.
 ///
 /// # Errors
 /// [`OpenError`]: damage, but for what may be a torn tail.
@@ -46,6 +46,7 @@ pub(crate) fn read_alone<G: Gathering>(
     this: &SegmentHeader,
     behind: Behind<'_>,
     gathering: &mut G,
+    leaves: Vec<Hash>,
 ) -> Result<Alone, OpenError> {
     let path = files.path(FileName::Segment(this.segment));
     let checkpoint = match behind {
@@ -59,6 +60,7 @@ pub(crate) fn read_alone<G: Gathering>(
         recovery.found.time = Timestamp(this.time);
         recovery.found.chain = this.chain;
     }
+    recovery.found.leaves = leaves;
     recovery.begin(this, &path)?;
     let mut tail = None;
     if let Behind::Segment(next, _) = behind {
@@ -91,6 +93,6 @@ pub(crate) fn read_part(
     let index = Arc::new(index);
     let mut indexing = Indexing::new(&index, true);
     indexing.begin(this);
-    read_alone(files, this, Behind::Segment(next, None), &mut indexing)?;
+    read_alone(files, this, Behind::Segment(next, None), &mut indexing, Vec::new())?;
     Ok(indexing.part.expect("it was just begun"))
 }

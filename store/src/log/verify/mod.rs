@@ -13,10 +13,9 @@ use annals_core::StoreIdentity;
 use annals_core::disk::Disk;
 
 use super::error::{Damage, Flaw, OpenError};
-use super::index::Draft;
 use super::open::{existing, take_lock};
 use super::open_files::{FileName, OpenFiles};
-use segment::{Checked, check};
+use segment::{Checked, Room, check};
 use tree::TreeCheck;
 
 /// What a verification found.
@@ -100,10 +99,10 @@ pub fn verify_with(
     let checked = in_lanes(
         threads.clamp(1, chosen.len().max(1)),
         chosen.len(),
-        || Draft::new(found.identity.id),
-        |draft, place| {
+        || Room::new(found.identity.id),
+        |room, place| {
             let number = chosen[place];
-            check(&files, &headers[number], headers.get(number + 1), found.checkpoint, draft)
+            check(&files, &headers[number], headers.get(number + 1), found.checkpoint, room)
         },
         |place| {
             read += sizes[place];
@@ -162,7 +161,7 @@ impl Verified {
 
 /// Checks `count` segments, each on its own, in that many threads; answers what each came to, in their order. `on_done` hears
 /// of each as it is done. Behind a fault of the disk no other is begun.
-fn in_lanes<Room>(
+fn in_lanes(
     threads: usize,
     count: usize,
     room: impl Fn() -> Room + Sync,

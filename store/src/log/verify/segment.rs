@@ -3,10 +3,13 @@
 use std::io;
 use std::path::PathBuf;
 
+use uuid::Uuid;
+
 use super::tree::TreePiece;
 use crate::log::error::{Damage, OpenError, at};
 use crate::log::format::checkpoint::Checkpoint;
 use crate::log::format::header::SegmentHeader;
+use crate::log::format::tree::Hash;
 use crate::log::index::Draft;
 use crate::log::open_files::{FileName, OpenFiles};
 use crate::log::recovery::{Alone, Behind, read_alone};
@@ -27,7 +30,22 @@ pub(super) struct Checked {
     pub(super) stale_index: Option<PathBuf>,
 }
 
-/// Verifies the segment `this`, behind which stands `next`; `draft` is room for its index.
+/// What serves one segment after the other.
+pub(super) struct Room {
+    draft: Draft,
+    leaves: Vec<Hash>,
+    /// An index file.
+    file: Vec<u8>,
+}
+
+impl Room {
+    /// For segments of that store.
+    pub(super) fn new(store: Uuid) -> Room {
+        Room { draft: Draft::new(store), leaves: Vec::new(), file: Vec::new() }
+    }
+}
+
+/// Verifies the segment `this`, behind which stands `next`.
 ///
 /// # Errors
 /// [`OpenError`]: damage, or a fault of the disk.
@@ -36,11 +54,14 @@ pub(super) fn check(
     this: &SegmentHeader,
     next: Option<&SegmentHeader>,
     known: Option<Checkpoint>,
-    draft: &mut Draft,
+    room: &mut Room,
 ) -> Result<Checked, OpenError> {
-    draft.clear();
+    room.draft.clear();
+    let mut leaves = std::mem::take(&mut room.leaves);
+    leaves.clear();
     let behind = next.map_or(Behind::End(known), |next| Behind::Segment(next, known));
-    let Alone { end, tail, chain, leaves } = read_alone(files, this, behind, draft)?;
+    let Alone { end, tail, chain, leaves } =
+        read_alone(files, this, behind, &mut room.draft, leaves)?;
     let mut checked = Checked {
         events: leaves.len() as u64,
         end,
@@ -50,8 +71,9 @@ pub(super) fn check(
         index_bytes: 0,
         stale_index: None,
     };
+    room.leaves = leaves;
     if let Some(next) = next {
-        check_index(files, this, next, draft, &mut checked)?;
+        check_index(files, this, next, room, &mut checked)?;
     }
     Ok(checked)
 }
@@ -60,11 +82,11 @@ fn check_index(
     files: &OpenFiles,
     this: &SegmentHeader,
     next: &SegmentHeader,
-    draft: &mut Draft,
+    room: &mut Room,
     checked: &mut Checked,
 ) -> Result<(), OpenError> {
     let identity = (this.segment, this.salt, next.previous_end);
-    let wanted = draft.file(this.store, identity, this.first_position, next.chain);
+    let wanted = room.draft.file(this.store, identity, this.first_position, next.chain);
     let name = FileName::Index(this.segment);
     let path = files.path(name);
     match files.get(name) {
@@ -72,10 +94,10 @@ fn check_index(
         opened => {
             let file = opened.map_err(at("opening", &path))?;
             let length = file.length().map_err(at("reading", &path))?;
-            let mut bytes = vec![0; wanted.len()];
-            let read = file.read_at(&mut bytes, 0).map_err(at("reading", &path))?;
+            room.file.resize(wanted.len(), 0);
+            let read = file.read_at(&mut room.file, 0).map_err(at("reading", &path))?;
             checked.index_bytes = read as u64;
-            if length != wanted.len() as u64 || read < wanted.len() || bytes != wanted {
+            if length != wanted.len() as u64 || read < wanted.len() || room.file != wanted {
                 checked.stale_index = Some(path);
             }
         }
