@@ -200,3 +200,59 @@ fn in_lanes(
     });
     found.into_iter().flatten().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use uuid::Uuid;
+
+    fn damage(place: usize) -> OpenError {
+        let offset = place as u64;
+        Damage { file: PathBuf::new(), offset, position: None, flaw: Flaw::Missing }.into()
+    }
+
+    /// Where the damages are that were found, in the order in which they are answered.
+    fn places(found: Vec<Result<Checked, OpenError>>) -> Vec<Option<u64>> {
+        let place = |outcome| match outcome {
+            Err(OpenError::Damage(damage)) => Some(damage.offset),
+            Ok(_) | Err(_) => None,
+        };
+        found.into_iter().map(place).collect()
+    }
+
+    #[test]
+    fn outcomes_stand_in_the_order_of_the_segments() {
+        let (done, heard) = std::sync::mpsc::channel();
+        let heard = parking_lot::Mutex::new(heard);
+        let mut order = Vec::new();
+        let found = in_lanes(
+            2,
+            2,
+            || Room::new(Uuid::nil()),
+            |_, place| {
+                if place == 0 {
+                    heard.lock().recv().expect("the second one is done before");
+                }
+                Err(damage(place))
+            },
+            |place| {
+                order.push(place);
+                done.send(()).expect("it is waited for");
+            },
+        );
+        assert_eq!((order, places(found)), (vec![1, 0], vec![Some(0), Some(1)]));
+    }
+
+    #[test]
+    fn nothing_is_begun_behind_a_fault() {
+        let fault = || OpenError::Disk {
+            attempt: "reading",
+            path: PathBuf::new(),
+            source: io::Error::other("no"),
+        };
+        let check = |_: &mut Room, place| Err(if place == 1 { fault() } else { damage(place) });
+        let found = in_lanes(1, 5, || Room::new(Uuid::nil()), check, |_| {});
+        assert_eq!(places(found), [Some(0), None]);
+    }
+}
