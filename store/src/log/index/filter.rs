@@ -71,6 +71,12 @@ impl Filter {
     }
 }
 
+/// Takes what was glanced at into the processor's cache, all of it side by side. One after the other, between other work,
+/// each block would be waited for.
+pub(crate) fn fetch(glances: impl Iterator<Item = u64>) {
+    std::hint::black_box(glances.fold(0, |sum, glance| sum ^ glance));
+}
+
 /// The bits of a key in its block, as word and mask: nine bits each of a mix of the hash.
 fn probes(hash: u64) -> impl Iterator<Item = (usize, u64)> {
     let mixed = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -1,7 +1,7 @@
 //! Tells of almost every new event id that it is new, without a look at an index file, in a bounded memory: two filters,
 //! of which the older is dropped when the younger is full.
 
-use super::filter::Filter;
+use super::filter::{Filter, fetch};
 use super::hash::spread;
 
 /// The ids of the newest events.
@@ -32,14 +32,14 @@ impl RecentIds {
         self.younger.insert(hash) | met_before
     }
 
-    /// Takes what a look at these ids needs into the processor's cache, for all of them side by side. One after the other,
-    /// between other work, each would be waited for, which costs more than all else that an event does.
+    /// Takes what a look at these ids needs into the processor's cache: to wait for each costs more than all else that an
+    /// event does.
     pub(crate) fn fetch(&self, ids: impl Iterator<Item = u32>) {
         let glances = ids.map(|id| {
             let older = self.older.as_ref().map_or(0, |older| older.glance(spread(id)));
             self.younger.glance(spread(id)) ^ older
         });
-        std::hint::black_box(glances.fold(0, |sum, glance| sum ^ glance));
+        fetch(glances);
     }
 
     /// So many of those met last are stored. The others take room, but drive none of these out.
