@@ -65,6 +65,13 @@ pub struct Checkpoint {
     pub reason: Option<String>,
 }
 
+impl Checkpoint {
+    /// What its sole writer remembers of it.
+    pub fn remembered(&self) -> Remembered {
+        Remembered { generation: self.generation, position: self.position }
+    }
+}
+
 /// A position as PostgreSQL keeps it.
 pub fn to_bigint(position: Position) -> i64 {
     i64::try_from(position.0).expect("positions stay below 2^63")

@@ -2,7 +2,8 @@
 //! writes every changed row once. So a batch takes effect whole or not at all, and exactly once.
 //!
 //! These transactions do not wait for the disk (`synchronous_commit = off`): a crash of the server may take back the
-//! last of them, rows and checkpoint together, and the events are then folded again.
+//! last of them, rows and checkpoint together. A worker looks whether its checkpoint still stands, and folds the events
+//! again where it does not.
 
 use std::sync::Arc;
 
@@ -113,6 +114,15 @@ impl PostgresSink {
         self.table.write(&mut transaction, changes).await?;
         transaction.commit().await?;
         Ok(Outcome::Committed)
+    }
+
+    /// Whether the rows are still those that were committed with this checkpoint.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn holds(&mut self, remembered: Remembered) -> Result<bool, sqlx::Error> {
+        let stored = registry::read(&mut self.connection, self.name).await?;
+        Ok(stored.is_some_and(|row| row.remembered() == remembered))
     }
 
     /// Ends the connection in order.

@@ -28,7 +28,8 @@ use crate::status::{ProjectionKind, ProjectionState, lag};
 
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(50);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(2);
-/// How often a projection that does not run looks whether an operator or a rebuild has helped it.
+/// How often a projection that has nothing to do looks at the registry: one that does not run, whether an operator or a
+/// rebuild has helped it; one at the end of the log, whether its rows are still those that it wrote.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// What all workers share.

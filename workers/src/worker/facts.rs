@@ -55,7 +55,7 @@ impl Worker {
             worker: self,
             facts,
             sink: ClickHouseSink::new(connection, analytics, spec.name, store),
-            remembered: Remembered { generation: checkpoint.generation, position },
+            remembered: checkpoint.remembered(),
             buffer: FactsBuffer::default(),
             events: 0,
             through: None,

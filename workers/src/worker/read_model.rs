@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use annals_core::{Batch, Position, RecordedEvent, RowKey};
 use sqlx::postgres::PgConnection;
+use tokio::time::sleep;
 
 use super::intake::Intake;
-use super::{SessionError, Worker, told};
+use super::{LOOK_AGAIN, SessionError, Worker, told};
 use crate::decoding::FoldError;
 use crate::fold::{Changes, FoldStart, ReadModel, RowFold};
 use crate::metering;
@@ -44,7 +45,7 @@ impl Worker {
         };
         let position = checkpoint.position;
         let mut intake = Intake::new(self.shared.feed.as_ref(), spec.context, spec.name, position);
-        let remembered = Remembered { generation: checkpoint.generation, position };
+        let remembered = checkpoint.remembered();
         let fold = Some(model.fold(FoldStart::Stored));
         let mut follower =
             Follower { worker: self, model, sink, fold, remembered, idle_through: None };
@@ -62,7 +63,8 @@ impl Worker {
                     let batch = batch.ok_or(SessionError::FeedEnded)??;
                     follower.take(batch).await?;
                 }
-                () = tokio::time::sleep(IDLE_CHECKPOINT), if idle => follower.save_idle().await?,
+                () = sleep(IDLE_CHECKPOINT), if idle => follower.save_idle().await?,
+                () = sleep(LOOK_AGAIN), if !idle => follower.look_again().await?,
             }
         }
     }
@@ -204,6 +206,12 @@ impl Follower<'_> {
         }
         self.fold = Some(fold);
         result
+    }
+
+    /// Holds what is remembered against the database, where no event comes that would: a crash of the server may have
+    /// taken back the last rows.
+    async fn look_again(&mut self) -> Result<(), SessionError> {
+        if self.sink.holds(self.remembered).await? { Ok(()) } else { Err(SessionError::Overtaken) }
     }
 
     /// Stores how far the log was looked at without finding an event of the context.
