@@ -110,8 +110,13 @@ async fn a_killed_postgres_is_started_again_and_nothing_is_lost_or_doubled() {
         kill(process, Signal::SIGKILL).expect("killed");
         toy.append(events(100_000 + round * 100, 100, 500)).await;
         workers.wait_for_all(toy.head(), WAIT).await.expect("caught up after a kill");
+        // A process that outlives its killed parent for a moment may have answered before there is another server.
+        let begun = std::time::Instant::now();
+        while postgres.server.restarts() <= round && begun.elapsed() < WAIT {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(postgres.server.restarts() > round, "it was started again");
     }
-    assert!(postgres.server.restarts() >= 3, "it was started again each time");
     check_rows_in_time(&toy, &postgres).await;
     workers.stop().await;
     postgres.stop().await;
