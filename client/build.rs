@@ -7,6 +7,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     compiler.open_files(["annals/v1/annals.proto"])?;
     tonic_prost_build::configure()
         .build_server(false)
+        .extern_path(".annals.v1.AppendStreamRequest", "crate::encoded::Encoded")
         .bytes(".annals.v1")
         .btree_map(".annals.v1")
         .compile_fds(compiler.file_descriptor_set())?;

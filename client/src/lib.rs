@@ -27,6 +27,7 @@ mod append_stream;
 mod client;
 mod coalesced;
 mod connect;
+mod encoded;
 mod error;
 
 pub use append_stream::{Answer, AppendStream};

@@ -2,15 +2,16 @@
 //! expected revision, then the condition.
 
 use hashbrown::HashSet;
+use smallvec::SmallVec;
 
 use crate::event::{EventId, Position, Revision, StreamName};
-use crate::store::{Append, AppendError, Appended, Condition, ExpectedRevision};
+use crate::store::{Append, AppendError, Appended, Condition, ExpectedRevision, PerWrite};
 
 /// What of an append the check looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppendHead {
     /// The writes, in order.
-    pub writes: Vec<WriteHead>,
+    pub writes: PerWrite<WriteHead>,
     /// What else must be so.
     pub condition: Option<Condition>,
 }
@@ -23,7 +24,7 @@ pub struct WriteHead {
     /// What must be so.
     pub expected: ExpectedRevision,
     /// The ids of its events, in order.
-    pub ids: Vec<EventId>,
+    pub ids: SmallVec<[EventId; 1]>,
 }
 
 impl From<&Append> for AppendHead {
@@ -74,7 +75,7 @@ pub enum Checked {
     /// It stands there already: the answer, as the first time.
     Repeated(Appended),
     /// It may be appended: the last revision of each stream written, in the order of the writes.
-    New(Vec<Option<Revision>>),
+    New(PerWrite<Option<Revision>>),
 }
 
 /// Checks one append against the log.
@@ -86,7 +87,7 @@ pub fn check_append(append: &AppendHead, view: &impl AppendView) -> Result<Check
     if let Some(answer) = repeated_by_id(append, view)? {
         return Ok(Checked::Repeated(answer));
     }
-    let mut heads = Vec::with_capacity(append.writes.len());
+    let mut heads = PerWrite::with_capacity(append.writes.len());
     for write in &append.writes {
         let actual = view.head(&write.stream)?;
         if !is_expected(write, actual, view)? {
@@ -134,7 +135,7 @@ fn repeated_by_id(
     view: &impl AppendView,
 ) -> Result<Option<Appended>, AppendError> {
     let (mut found, mut missing) = (0_usize, false);
-    let mut answer = Appended { position: None, revisions: Vec::new() };
+    let mut answer = Appended { position: None, revisions: PerWrite::new() };
     for write in &append.writes {
         let mut last = None;
         for id in &write.ids {
@@ -166,7 +167,7 @@ fn repeated_in_place(
     append: &AppendHead,
     view: &impl AppendView,
 ) -> Result<Option<Appended>, AppendError> {
-    let mut answer = Appended { position: None, revisions: Vec::new() };
+    let mut answer = Appended { position: None, revisions: PerWrite::new() };
     for write in &append.writes {
         let mut next = match write.expected {
             ExpectedRevision::NoStream => Revision(0),

@@ -404,7 +404,7 @@ impl<D: Decider> Executor<D> {
                 position = Some(recorded.position);
             }
         }
-        let appended = Appended { position, revisions: vec![Some(last)] };
+        let appended = Appended { position, revisions: [Some(last)].into() };
         let append = futures::future::ready(Ok(appended)).boxed().shared();
         Ok(Submitted {
             stream,

@@ -35,6 +35,6 @@ pub use query::{Direction, EventQuery, Filter, Pattern, QueryItem, ReadQuery, So
 pub use random::Random;
 pub use retention::Retention;
 pub use store::{
-    Append, AppendError, Appended, Condition, EventStore, ExpectedRevision, ReadError,
+    Append, AppendError, Appended, Condition, EventStore, ExpectedRevision, PerWrite, ReadError,
     StoreIdentity, StreamWrite,
 };

@@ -17,7 +17,7 @@ use crate::feed::Batch;
 use crate::query::{Direction, ReadQuery, Source, Start};
 use crate::retention::Retention;
 use crate::store::{
-    Append, AppendError, Appended, Condition, EventStore, ReadError, StoreIdentity,
+    Append, AppendError, Appended, Condition, EventStore, PerWrite, ReadError, StoreIdentity,
 };
 
 /// Events per batch of a read.
@@ -132,7 +132,7 @@ impl MemoryStore {
         }
         let time = self.clock.now().max(log.last_time.unwrap_or(Timestamp(i64::MIN)));
         log.last_time = Some(time);
-        let mut answer = Appended { position: None, revisions: Vec::new() };
+        let mut answer = Appended { position: None, revisions: PerWrite::new() };
         for write in append.writes {
             for event in write.events {
                 let position = Position(log.events.len() as u64);

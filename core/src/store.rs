@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::event::{EventId, NewEvent, Position, Revision, StreamName};
@@ -97,13 +98,16 @@ impl Append {
     }
 }
 
+/// Something of each write of an append. Almost every append has one write, for which this takes no memory of its own.
+pub type PerWrite<T> = SmallVec<[T; 1]>;
+
 /// The answer to an append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appended {
     /// The position of the append's last event; nothing where it had no events.
     pub position: Option<Position>,
     /// The last revision of each stream written, in the order of the writes.
-    pub revisions: Vec<Option<Revision>>,
+    pub revisions: PerWrite<Option<Revision>>,
 }
 
 /// Why an append did not go through. Except for `Unknown`, it changed nothing.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use annals_core::{
-    Append, Appended, ExpectedRevision, Position, RecordedEvent, Revision, StreamName,
+    Append, Appended, ExpectedRevision, PerWrite, Position, RecordedEvent, Revision, StreamName,
 };
 
 use crate::{Outcome, Violation, Wrong};
@@ -40,7 +40,7 @@ struct UnderWay {
     /// How many events of the first write that is not whole were found.
     found: usize,
     /// The last revision of each whole write.
-    revisions: Vec<Option<Revision>>,
+    revisions: PerWrite<Option<Revision>>,
 }
 
 impl Held {
@@ -66,7 +66,7 @@ impl Held {
                     return Err(Violation::Append { number, position, wrong: Wrong::Twice });
                 }
                 Origin::Append(number, append) => {
-                    UnderWay { number, append, found: 0, revisions: Vec::new() }
+                    UnderWay { number, append, found: 0, revisions: PerWrite::new() }
                 }
             },
         };

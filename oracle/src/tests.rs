@@ -227,7 +227,7 @@ fn an_acknowledged_append_that_is_gone_or_elsewhere_is_found() {
     finds(|log| log.truncate(4), lost(answer(2), None));
     for wrong in [
         Appended { position: Some(Position(5)), ..answer(2) },
-        Appended { revisions: vec![Some(Revision(2))], ..answer(2) },
+        Appended { revisions: [Some(Revision(2))].into(), ..answer(2) },
     ] {
         // Also where it is the answer to its repetition.
         let mut history = history();

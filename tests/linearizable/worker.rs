@@ -136,7 +136,7 @@ impl Worker {
                 id: EventId(id),
                 event_type: EventType::new("note.Taken").expect("a valid name"),
                 schema: SchemaFingerprint::NONE,
-                metadata: Bytes::from_static(b"{}"),
+                metadata: Bytes::from_static(br#"{"actor":"ann"}"#),
                 data: format!("{id} by {}", self.number).into(),
             }
         });

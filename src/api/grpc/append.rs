@@ -22,16 +22,25 @@ use crate::codec::check_appended;
 /// An append that has its place in the log.
 pub(super) type Waiting = BoxFuture<'static, Result<Appended, AppendError>>;
 
-/// Gives an append its place in the log.
+/// Gives an append its place in the log. `checked` is what the caller's last append left there.
 ///
 /// # Errors
 /// The problem of an append that is wrong in itself, which the log has not seen.
 pub(super) fn take(
     store: &dyn EventStore,
     schemas: &Schemas,
+    checked: &mut Option<Checked>,
     request: AppendRequest,
 ) -> Result<Waiting, Problem> {
-    Ok(store.append(append(schemas, request)?))
+    Ok(store.append(append(schemas, checked, request)?))
+}
+
+/// The names of an event that was right. Whoever appends mostly appends more of the same, whose names are then neither
+/// checked nor copied again.
+pub(super) struct Checked {
+    stream: StreamName,
+    event_type: EventType,
+    schema: SchemaFingerprint,
 }
 
 /// The answer once the log has given its own.
@@ -63,8 +72,12 @@ fn append_problem(error: &AppendError) -> Problem {
     }
 }
 
-fn append(schemas: &Schemas, request: AppendRequest) -> Result<Append, Problem> {
-    let writes = request.writes.into_iter().map(|write| stream_write(schemas, write));
+fn append(
+    schemas: &Schemas,
+    checked: &mut Option<Checked>,
+    request: AppendRequest,
+) -> Result<Append, Problem> {
+    let writes = request.writes.into_iter().map(|write| stream_write(schemas, checked, write));
     let writes = writes.collect::<Result<Vec<_>, Problem>>()?;
     let condition = request.condition.map(|condition| {
         let after = condition.after_position.map(Position);
@@ -74,18 +87,19 @@ fn append(schemas: &Schemas, request: AppendRequest) -> Result<Append, Problem> 
     Ok(Append { writes, condition: condition.transpose()? })
 }
 
-fn stream_write(schemas: &Schemas, write: proto::StreamWrite) -> Result<StreamWrite, Problem> {
-    let stream = stream_name(&write.stream)?;
+fn stream_write(
+    schemas: &Schemas,
+    checked: &mut Option<Checked>,
+    write: proto::StreamWrite,
+) -> Result<StreamWrite, Problem> {
+    let stream = match checked {
+        Some(checked) if checked.stream.as_str() == write.stream => checked.stream.clone(),
+        _ => stream_name(&write.stream)?,
+    };
     let expected = expected(write.expected)?;
-    let mut events: Vec<NewEvent> = Vec::with_capacity(write.events.len());
+    let mut events = Vec::with_capacity(write.events.len());
     for event in write.events {
-        // Many of the same type, one after the other, are checked once and share its name.
-        let last = events.last().map(|last| (&last.event_type, last.schema));
-        let last = last.filter(|last| last.0.as_str() == event.r#type && last.1.0 == event.schema);
-        let event_type = match last {
-            Some((event_type, _)) => event_type.clone(),
-            None => checked_type(schemas, &stream, &event)?,
-        };
+        let event_type = event_type(schemas, checked, &stream, &event)?;
         events.push(new_event(event, event_type)?);
     }
     Ok(StreamWrite { stream, expected, events })
@@ -108,15 +122,25 @@ fn expected(expected: Option<Expected>) -> Result<ExpectedRevision, Problem> {
 }
 
 /// The event's type, which may stand in this stream and is that of its schema.
-fn checked_type(
+fn event_type(
     schemas: &Schemas,
+    checked: &mut Option<Checked>,
     stream: &StreamName,
     event: &proto::NewEvent,
 ) -> Result<EventType, Problem> {
+    let schema = SchemaFingerprint(event.schema);
+    if let Some(last) = checked
+        && last.event_type.as_str() == event.r#type
+        && last.schema == schema
+        && last.stream == *stream
+    {
+        return Ok(last.event_type.clone());
+    }
     let event_type = EventType::new(&event.r#type)
         .map_err(|error| Problem::malformed("wrong-value", error.to_string()))?;
-    check_appended(stream, &event_type, SchemaFingerprint(event.schema), schemas)
+    check_appended(stream, &event_type, schema, schemas)
         .map_err(|error| Problem::of(error.family(), error.code(), &error))?;
+    *checked = Some(Checked { stream: stream.clone(), event_type: event_type.clone(), schema });
     Ok(event_type)
 }
 
@@ -186,7 +210,7 @@ mod tests {
 
     #[track_caller]
     fn refused(request: AppendRequest, code: &str, says: &str) {
-        let problem = append(&Schemas::default(), request).expect_err("it is wrong");
+        let problem = append(&Schemas::default(), &mut None, request).expect_err("it is wrong");
         assert_eq!(problem.code, code, "{}", problem.detail);
         assert!(problem.detail.contains(says), "{}", problem.detail);
     }
@@ -206,7 +230,7 @@ mod tests {
         let item = proto::QueryItem { types: vec![], tags: vec!["course:1".to_owned()] };
         request.condition =
             Some(proto::Condition { fail_if_events_match: vec![item], after_position: Some(9) });
-        let append = append(&Schemas::default(), request).expect("a right append");
+        let append = append(&Schemas::default(), &mut None, request).expect("a right append");
         let write = &append.writes[0];
         assert_eq!(write.stream, StreamName::new("note-1").expect("a valid name"));
         assert_eq!(write.expected, ExpectedRevision::Exact(Revision(4)));
@@ -225,9 +249,28 @@ mod tests {
     #[test]
     fn an_event_without_id_gets_its_own() {
         let request = write("note-1", vec![note(), note()]);
-        let append = append(&Schemas::default(), request).expect("a right append");
+        let append = append(&Schemas::default(), &mut None, request).expect("a right append");
         let ids: Vec<_> = append.writes[0].events.iter().map(|event| event.id).collect();
         assert_ne!(ids[0], ids[1]);
+    }
+
+    #[test]
+    fn what_was_checked_is_not_taken_for_something_else() {
+        let mut checked = None;
+        let mut of = |stream: &str, event: proto::NewEvent| {
+            append(&Schemas::default(), &mut checked, write(stream, vec![event]))
+        };
+        for stream in ["note-1", "note-1", "note-2"] {
+            let append = of(stream, note()).expect("a right append");
+            assert_eq!(append.writes[0].stream.as_str(), stream);
+            assert_eq!(append.writes[0].events[0].event_type.as_str(), "note.Taken");
+        }
+        of("account-1", note()).expect_err("the type may not stand there");
+        of("note-2", proto::NewEvent { schema: 7, ..note() }).expect_err("there is no schema 7");
+        of("$note", note()).expect_err("it is the system's");
+        let other = proto::NewEvent { r#type: "note.Lost".to_owned(), ..note() };
+        let append = of("note-2", other).expect("a right append");
+        assert_eq!(append.writes[0].events[0].event_type.as_str(), "note.Lost");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::vec;
 
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
@@ -15,8 +16,10 @@ use tonic::Status;
 
 use super::append::{Waiting, answer};
 use super::proto;
-use super::proto::append_stream_response::Outcome;
-use super::proto::{AppendRequest, AppendStreamRequest, AppendStreamResponse};
+use super::proto::append_answer::Outcome;
+use super::proto::{
+    AppendAnswer, AppendRequest, AppendStreamRequest, AppendStreamResponse, TaggedAppend,
+};
 use crate::api::problem::Problem;
 use crate::api::status;
 
@@ -31,10 +34,12 @@ const BYTES_MAX: usize = 8 << 20;
 pub(super) struct Answers<R, T> {
     /// None once no more are taken.
     requests: Option<R>,
+    /// What came with the last request and is not taken yet.
+    received: vec::IntoIter<TaggedAppend>,
     take: T,
     in_flight: VecDeque<InFlight>,
     in_flight_bytes: usize,
-    ready: VecDeque<AppendStreamResponse>,
+    ready: Vec<AppendAnswer>,
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
     /// What the call ends with once all is answered; none where the caller ended it.
     end: Option<Status>,
@@ -84,10 +89,11 @@ where
     ) -> Answers<R, T> {
         Answers {
             requests: Some(requests),
+            received: Vec::new().into_iter(),
             take,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
-            ready: VecDeque::new(),
+            ready: Vec::new(),
             stopping: Box::pin(stopping.cancelled_owned()),
             end: None,
             _permit: permit,
@@ -100,30 +106,35 @@ where
             self.end_with(Problem::unavailable("stopping", detail).into());
         }
         while self.in_flight.len() < APPENDS_MAX && self.in_flight_bytes < BYTES_MAX {
+            if let Some(append) = self.received.next() {
+                self.put(append);
+                continue;
+            }
             let Some(requests) = &mut self.requests else { return };
             match requests.poll_next_unpin(cx) {
                 Poll::Pending => return,
                 Poll::Ready(None) => self.requests = None,
                 Poll::Ready(Some(Err(status))) => self.end_with(status),
-                Poll::Ready(Some(Ok(request))) => self.put(request),
+                Poll::Ready(Some(Ok(request))) => self.received = request.appends.into_iter(),
             }
         }
     }
 
     fn end_with(&mut self, status: Status) {
         self.requests = None;
+        self.received = Vec::new().into_iter();
         self.end = Some(status);
     }
 
-    fn put(&mut self, request: AppendStreamRequest) {
-        let append = request.append.unwrap_or_default();
+    fn put(&mut self, TaggedAppend { tag, append }: TaggedAppend) {
+        let append = append.unwrap_or_default();
         let bytes = size(&append);
         let append = match (self.take)(append) {
             Ok(waiting) => Taken::Waiting(waiting),
             Err(problem) => Taken::Wrong(told(&problem)),
         };
         self.in_flight_bytes += bytes;
-        self.in_flight.push_back(InFlight { tag: request.tag, bytes, append });
+        self.in_flight.push_back(InFlight { tag, bytes, append });
     }
 
     /// Moves the oldest append to the answers; pending while it is not durable, or where there is none.
@@ -136,7 +147,7 @@ where
             },
             Taken::Wrong(problem) => Outcome::Problem(std::mem::take(problem)),
         };
-        self.ready.push_back(AppendStreamResponse { tag: oldest.tag, outcome: Some(outcome) });
+        self.ready.push(AppendAnswer { tag: oldest.tag, outcome: Some(outcome) });
         self.in_flight_bytes -= oldest.bytes;
         self.in_flight.pop_front();
         Poll::Ready(())
@@ -152,20 +163,18 @@ where
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        if let Some(answer) = this.ready.pop_front() {
-            return Poll::Ready(Some(Ok(answer)));
-        }
         // What one call may hold bounds the work; the scheduler's budget would cut the answers to a group in pieces.
         let work = unconstrained(poll_fn(|cx| {
             this.take_requests(cx);
             while this.answer_oldest(cx).is_ready() {}
-            match this.ready.pop_front() {
-                Some(answer) => Poll::Ready(Some(Ok(answer))),
-                None if this.in_flight.is_empty() && this.requests.is_none() => {
-                    Poll::Ready(this.end.take().map(Err))
-                }
-                None => Poll::Pending,
+            let answers = std::mem::take(&mut this.ready);
+            if !answers.is_empty() {
+                return Poll::Ready(Some(Ok(AppendStreamResponse { answers })));
             }
+            if this.in_flight.is_empty() && this.requests.is_none() {
+                return Poll::Ready(this.end.take().map(Err));
+            }
+            Poll::Pending
         }));
         pin!(work).poll(cx)
     }
@@ -184,6 +193,13 @@ mod tests {
     use super::*;
 
     type Reply = oneshot::Sender<Result<Appended, AppendError>>;
+
+    fn tagged(tag: u64, bytes: usize) -> TaggedAppend {
+        let event = proto::NewEvent { data: vec![0; bytes].into(), ..Default::default() };
+        let write = proto::StreamWrite { events: vec![event], ..Default::default() };
+        let append = Some(AppendRequest { writes: vec![write], condition: None });
+        TaggedAppend { tag, append }
+    }
 
     /// A call whose requests come from a channel, and whose appends are durable when the test says so.
     struct Call {
@@ -213,21 +229,22 @@ mod tests {
         }
 
         fn send(&self, tag: u64, bytes: usize) {
-            let event = proto::NewEvent { data: vec![0; bytes].into(), ..Default::default() };
-            let write = proto::StreamWrite { events: vec![event], ..Default::default() };
-            let append = Some(AppendRequest { writes: vec![write], condition: None });
-            self.request(AppendStreamRequest { tag, append });
+            self.request(vec![tagged(tag, bytes)]);
         }
 
-        fn request(&self, request: AppendStreamRequest) {
+        fn request(&self, appends: Vec<TaggedAppend>) {
+            let request = AppendStreamRequest { appends };
             self.requests.unbounded_send(Ok(request)).expect("the call is open");
         }
 
         /// What is ready now.
-        fn ready(&mut self) -> Vec<Result<AppendStreamResponse, Status>> {
+        fn ready(&mut self) -> Vec<Result<AppendAnswer, Status>> {
             let mut ready = Vec::new();
-            while let Some(Some(answer)) = self.answers.next().now_or_never() {
-                ready.push(answer);
+            while let Some(Some(message)) = self.answers.next().now_or_never() {
+                match message {
+                    Ok(message) => ready.extend(message.answers.into_iter().map(Ok)),
+                    Err(status) => ready.push(Err(status)),
+                }
             }
             ready
         }
@@ -239,7 +256,10 @@ mod tests {
         /// Makes the oldest appends durable.
         fn sync(&self, appends: usize) {
             for reply in self.taken.lock().drain(..appends) {
-                let appended = Appended { position: Some(Position(0)), revisions: Vec::new() };
+                let appended = Appended {
+                    position: Some(Position(0)),
+                    revisions: annals_core::PerWrite::new(),
+                };
                 reply.send(Ok(appended)).expect("the call waits");
             }
         }
@@ -253,17 +273,21 @@ mod tests {
     #[tokio::test]
     async fn no_more_are_taken_than_may_be_in_flight() {
         let mut call = Call::begin();
-        (0..2000).for_each(|tag| call.send(tag, 10));
+        // Of the second message, some wait.
+        call.request((0..700).map(|tag| tagged(tag, 10)).collect());
+        call.request((700..1990).map(|tag| tagged(tag, 10)).collect());
+        (1990..2000).for_each(|tag| call.send(tag, 10));
+        call.requests.close_channel();
         assert!(call.ready().is_empty());
         assert_eq!(call.taken(), APPENDS_MAX);
         call.sync(300);
         assert_eq!(call.ready_tags(), (0..300).collect::<Vec<_>>());
         assert_eq!(call.taken(), APPENDS_MAX);
-        for _ in 0..3 {
-            call.sync(call.taken());
-            call.ready();
-        }
-        assert_eq!(call.taken(), 0);
+        call.sync(APPENDS_MAX);
+        assert_eq!(call.ready_tags(), (300..1324).collect::<Vec<_>>());
+        call.sync(676);
+        assert_eq!(call.ready_tags(), (1324..2000).collect::<Vec<_>>());
+        assert!(call.answers.next().await.is_none(), "the end comes after the last");
     }
 
     #[tokio::test]
@@ -291,7 +315,7 @@ mod tests {
     async fn a_wrong_append_is_answered_in_its_place_and_the_call_goes_on() {
         let mut call = Call::begin();
         call.send(7, 1);
-        call.request(AppendStreamRequest { tag: 8, append: None });
+        call.request(vec![TaggedAppend { tag: 8, append: None }]);
         call.send(9, 1);
         assert!(call.ready().is_empty(), "an answer overtakes none");
         call.sync(2);

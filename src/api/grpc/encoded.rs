@@ -1,20 +1,114 @@
 //! Messages of events, written straight from the events as the log gives them: they are nearly everything that the
-//! server sends, and structures made only to be encoded would cost more than the rest of a read. The numbers are those
-//! of `proto/annals/v1/annals.proto`; a test decodes what is written with the generated code.
+//! server sends, and structures or bytes made only to be copied into a message would cost more than the rest of a read.
+//! The numbers are those of `proto/annals/v1/annals.proto`; a test decodes what is written with the generated code.
+
+use std::sync::Arc;
 
 use annals_core::{Position, RecordedEvent};
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use prost::encoding::{DecodeContext, WireType, encode_key, encode_varint, skip_field};
+use bytes::{Buf, BufMut};
+use prost::encoding::{
+    DecodeContext, WireType, encode_key, encode_varint, encoded_len_varint, skip_field,
+};
 use prost::{DecodeError, Message};
 use uuid::fmt::Hyphenated;
 
-/// A message that is encoded already. It stands for `ReadResponse` and `EventBatch`, which the server only writes.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(in crate::api) struct Encoded(Bytes);
+/// `events` of `ReadResponse` and of `EventBatch`.
+const EVENTS: u32 = 1;
+/// `through` of `ReadResponse`.
+const THROUGH: u32 = 2;
 
-impl Message for Encoded {
+/// Some events of a batch as a message, which is written as it is sent. It stands for `ReadResponse` and `EventBatch`,
+/// which the server only writes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(in crate::api) struct EventMessage {
+    batch: Arc<Vec<RecordedEvent>>,
+    /// The first event's place in the batch.
+    first: usize,
+    texts: Vec<Texts>,
+    /// How many bytes the events take.
+    length: usize,
+    /// Only of a `ReadResponse`.
+    through: Option<Position>,
+}
+
+/// What of an event's message is not in the event.
+#[derive(Clone, Debug, PartialEq)]
+struct Texts {
+    /// How many bytes its fields take.
+    length: usize,
+    metadata: Vec<u8>,
+    payload: Payload,
+}
+
+/// The forms of an event's payload that are sent.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Payload {
+    /// The bytes as stored.
+    Stored,
+    /// The form for people.
+    Json(String),
+    /// Both.
+    Both(String),
+}
+
+impl EventMessage {
+    /// A message of the events of `batch` from `first` on, of which there are none yet.
+    pub(super) fn begin(batch: &Arc<Vec<RecordedEvent>>, first: usize) -> EventMessage {
+        EventMessage { batch: Arc::clone(batch), first, ..EventMessage::default() }
+    }
+
+    /// Adds the next event of the batch.
+    pub(super) fn add(&mut self, payload: Payload) {
+        let event = &self.batch[self.end()];
+        let metadata = if event.metadata.is_empty() {
+            Vec::new()
+        } else {
+            serde_json::to_vec(&event.metadata()).expect("metadata has a JSON form")
+        };
+        let mut length = Length(0);
+        put_event(&mut length, event, &metadata, &payload);
+        let Length(length) = length;
+        self.length += 1 + encoded_len_varint(length as u64) + length;
+        self.texts.push(Texts { length, metadata, payload });
+    }
+
+    /// The place behind the last event in the batch.
+    pub(super) fn end(&self) -> usize {
+        self.first + self.texts.len()
+    }
+
+    /// How many bytes it has.
+    pub(super) fn len(&self) -> usize {
+        self.length
+    }
+
+    /// The position of the last event; none where there is no event.
+    pub(super) fn last(&self) -> Option<Position> {
+        let last = self.texts.len().checked_sub(1)?;
+        Some(self.batch[self.first + last].position)
+    }
+
+    /// A `ReadResponse`, which tells how far the read is.
+    pub(super) fn with_through(self, through: Option<Position>) -> EventMessage {
+        EventMessage { through, ..self }
+    }
+}
+
+impl Message for EventMessage {
     fn encode_raw(&self, out: &mut impl BufMut) {
-        out.put_slice(&self.0);
+        // One event at a time: a small copy within the cache, instead of many small writes to a buffer that grows.
+        let mut bytes = Vec::new();
+        for (event, texts) in self.batch[self.first..].iter().zip(&self.texts) {
+            bytes.clear();
+            encode_key(EVENTS, WireType::LengthDelimited, &mut bytes);
+            encode_varint(texts.length as u64, &mut bytes);
+            put_event(&mut bytes, event, &texts.metadata, &texts.payload);
+            out.put_slice(&bytes);
+        }
+        if let Some(through) = self.through {
+            encode_key(THROUGH, WireType::Varint, out);
+            encode_varint(through.0, out);
+        }
     }
 
     fn merge_field(
@@ -28,97 +122,90 @@ impl Message for Encoded {
     }
 
     fn encoded_len(&self) -> usize {
-        self.0.len()
+        let through = self.through.map_or(0, |through| 1 + encoded_len_varint(through.0));
+        self.length + through
     }
 
     fn clear(&mut self) {
-        self.0.clear();
+        *self = EventMessage::default();
     }
 }
 
-/// `events` of `ReadResponse` and of `EventBatch`.
-const EVENTS: u32 = 1;
-/// `through` of `ReadResponse`.
-const THROUGH: u32 = 2;
-
-/// Events on their way into a message.
-#[derive(Default)]
-pub(super) struct EventMessage {
-    bytes: BytesMut,
-    /// The position of the last one.
-    last: Option<Position>,
-    /// The event that is being written; its length goes before it.
-    event: Vec<u8>,
+/// Where the fields of a message go.
+trait Fields {
+    /// A field of bytes or text; none where it is empty.
+    fn bytes(&mut self, field: u32, bytes: &[u8]);
+    /// A field of a number; none where it is 0.
+    fn number(&mut self, field: u32, number: u64);
+    /// A field of 64 bits; none where it is 0.
+    fn fixed(&mut self, field: u32, number: u64);
 }
 
-impl EventMessage {
-    /// Adds an event with the forms of its payload that are asked for.
-    pub(super) fn add(&mut self, event: &RecordedEvent, data: &[u8], json: &[u8]) {
-        let out = &mut self.event;
-        out.clear();
-        let mut id = [0; Hyphenated::LENGTH];
-        put_bytes(out, 1, event.id.0.hyphenated().encode_lower(&mut id).as_bytes());
-        put_bytes(out, 2, event.stream.as_str().as_bytes());
-        put_number(out, 3, event.revision.0);
-        put_number(out, 4, event.position.0);
-        put_bytes(out, 5, event.event_type.as_str().as_bytes());
-        put_number(out, 6, event.time.0.cast_unsigned());
-        if event.schema.0 != 0 {
-            encode_key(7, WireType::SixtyFourBit, out);
-            out.put_u64_le(event.schema.0);
+impl Fields for Vec<u8> {
+    fn bytes(&mut self, field: u32, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            encode_key(field, WireType::LengthDelimited, self);
+            encode_varint(bytes.len() as u64, self);
+            self.extend_from_slice(bytes);
         }
-        if event.metadata.is_empty() {
-            put_bytes(out, 8, b"{}");
-        } else {
-            let metadata = serde_json::to_vec(&event.metadata());
-            put_bytes(out, 8, &metadata.expect("metadata has a JSON form"));
+    }
+
+    fn number(&mut self, field: u32, number: u64) {
+        if number != 0 {
+            encode_key(field, WireType::Varint, self);
+            encode_varint(number, self);
         }
-        put_bytes(out, 9, data);
-        put_bytes(out, 10, json);
-        put_bytes(&mut self.bytes, EVENTS, &self.event);
-        self.last = Some(event.position);
     }
 
-    /// How many bytes it has.
-    pub(super) fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// The position of the last event; none where there is no event.
-    pub(super) fn last(&self) -> Option<Position> {
-        self.last
-    }
-
-    /// An `EventBatch`.
-    pub(super) fn into_batch(self) -> Encoded {
-        Encoded(self.bytes.freeze())
-    }
-
-    /// A `ReadResponse`, which tells how far the read is.
-    pub(super) fn into_response(mut self, through: Option<Position>) -> Encoded {
-        if let Some(through) = through {
-            encode_key(THROUGH, WireType::Varint, &mut self.bytes);
-            encode_varint(through.0, &mut self.bytes);
+    fn fixed(&mut self, field: u32, number: u64) {
+        if number != 0 {
+            encode_key(field, WireType::SixtyFourBit, self);
+            self.extend_from_slice(&number.to_le_bytes());
         }
-        Encoded(self.bytes.freeze())
     }
 }
 
-/// A field of bytes or text; none where it is empty.
-fn put_bytes(out: &mut impl BufMut, field: u32, bytes: &[u8]) {
-    if !bytes.is_empty() {
-        encode_key(field, WireType::LengthDelimited, out);
-        encode_varint(bytes.len() as u64, out);
-        out.put_slice(bytes);
+/// How many bytes the fields take; the numbers of all are below 16, so that each has a key of one byte.
+struct Length(usize);
+
+impl Fields for Length {
+    fn bytes(&mut self, _: u32, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.0 += 1 + encoded_len_varint(bytes.len() as u64) + bytes.len();
+        }
+    }
+
+    fn number(&mut self, _: u32, number: u64) {
+        if number != 0 {
+            self.0 += 1 + encoded_len_varint(number);
+        }
+    }
+
+    fn fixed(&mut self, _: u32, number: u64) {
+        if number != 0 {
+            self.0 += 1 + size_of::<u64>();
+        }
     }
 }
 
-/// A field of a number; none where it is 0.
-fn put_number(out: &mut impl BufMut, field: u32, number: u64) {
-    if number != 0 {
-        encode_key(field, WireType::Varint, out);
-        encode_varint(number, out);
-    }
+/// The fields of a `RecordedEvent`.
+fn put_event(out: &mut impl Fields, event: &RecordedEvent, metadata: &[u8], payload: &Payload) {
+    let (data, json) = match payload {
+        Payload::Stored => (&event.data[..], ""),
+        Payload::Json(json) => (&[][..], json.as_str()),
+        Payload::Both(json) => (&event.data[..], json.as_str()),
+    };
+    let mut id = [0; Hyphenated::LENGTH];
+    out.bytes(1, event.id.0.hyphenated().encode_lower(&mut id).as_bytes());
+    out.bytes(2, event.stream.as_str().as_bytes());
+    out.number(3, event.revision.0);
+    out.number(4, event.position.0);
+    out.bytes(5, event.event_type.as_str().as_bytes());
+    out.number(6, event.time.0.cast_unsigned());
+    out.fixed(7, event.schema.0);
+    out.bytes(8, metadata);
+    out.bytes(9, data);
+    out.bytes(10, json.as_bytes());
 }
 
 #[cfg(test)]
@@ -128,6 +215,7 @@ mod tests {
     use annals_core::{
         EventId, EventType, Metadata, Revision, SchemaFingerprint, StreamName, Timestamp,
     };
+    use bytes::Bytes;
     use uuid::Uuid;
 
     fn event(position: u64) -> RecordedEvent {
@@ -147,10 +235,11 @@ mod tests {
 
     #[test]
     fn what_is_written_is_what_the_generated_code_reads() {
-        let message = |positions: &[u64]| {
-            let mut message = EventMessage::default();
-            for position in positions {
-                message.add(&event(*position), b"avro", b"");
+        let batch = Arc::new([0, 300, 9, 10].map(event).to_vec());
+        let message = |first: usize, payloads: &[Payload]| {
+            let mut message = EventMessage::begin(&batch, first);
+            for payload in payloads {
+                message.add(payload.clone());
             }
             message
         };
@@ -162,24 +251,29 @@ mod tests {
             r#type: "note.Taken".to_owned(),
             time_micros: -7,
             schema: position,
-            metadata_json: if position == 0 { "{}".into() } else { r#"{"actor":"ann"}"#.into() },
+            metadata_json: if position == 0 { Bytes::new() } else { r#"{"actor":"ann"}"#.into() },
             data: "avro".into(),
             json: Bytes::new(),
         };
-        let bytes = message(&[0, 300]).into_response(Some(Position(512))).encode_to_vec();
-        let read = ReadResponse::decode(bytes.as_slice()).expect("a right message");
+        let read = |message: EventMessage| {
+            let bytes = message.encode_to_vec();
+            assert_eq!(bytes.len(), message.encoded_len());
+            ReadResponse::decode(bytes.as_slice()).expect("a right message")
+        };
+        let (stored, text) = (Payload::Stored, || "{\"text\":1}".to_owned());
+        let two = message(0, &[stored.clone(), stored.clone()]);
+        assert_eq!((two.last(), two.end()), (Some(Position(300)), 2));
         let events = vec![expected(0), expected(300)];
-        assert_eq!(read, ReadResponse { events, through: Some(512) });
-        let bytes = message(&[]).into_response(Some(Position(0))).encode_to_vec();
-        let read = ReadResponse::decode(bytes.as_slice()).expect("a right message");
-        assert_eq!(read, ReadResponse { events: vec![], through: Some(0) });
+        let response = ReadResponse { events, through: Some(512) };
+        assert_eq!(read(two.with_through(Some(Position(512)))), response);
+        let none = message(2, &[]).with_through(Some(Position(0)));
+        assert_eq!(none.last(), None);
+        assert_eq!(read(none), ReadResponse { events: vec![], through: Some(0) });
 
-        let mut batch = message(&[9]);
-        batch.add(&event(10), b"", b"{\"text\":1}");
-        assert_eq!(batch.last(), Some(Position(10)));
-        let bytes = batch.into_batch().encode_to_vec();
-        let read = EventBatch::decode(bytes.as_slice()).expect("a right message");
-        let json = Decoded { data: Bytes::new(), json: "{\"text\":1}".into(), ..expected(10) };
-        assert_eq!(read, EventBatch { events: vec![expected(9), json] });
+        let batch = message(1, &[Payload::Both(text()), stored, Payload::Json(text())]);
+        let both = Decoded { json: text().into(), ..expected(300) };
+        let json = Decoded { data: Bytes::new(), json: text().into(), ..expected(10) };
+        let read = EventBatch::decode(batch.encode_to_vec().as_slice()).expect("a right message");
+        assert_eq!(read, EventBatch { events: vec![both, expected(9), json] });
     }
 }

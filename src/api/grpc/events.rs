@@ -14,39 +14,41 @@ use tonic::{Request, Response, Status};
 
 use super::append::{answer, take};
 use super::append_stream::Answers;
-use super::encoded::{Encoded, EventMessage};
+use super::encoded::{EventMessage, Payload};
 use super::proto;
 use super::proto::events_server::Events;
 use super::proto::subscribe_request::Start as ProtoStart;
 use super::proto::subscribe_response::Content;
 use super::proto::{
     AppendRequest, AppendResponse, AppendStreamRequest, AppendStreamResponse, CaughtUp, Checkpoint,
-    EventFilter, Payload, ReadRequest, SubscribeRequest, SubscribeResponse,
+    EventFilter, ReadRequest, SubscribeRequest, SubscribeResponse,
 };
 use crate::api::log::read_problem;
 use crate::api::parameters::stream_name;
 use crate::api::problem::Problem;
 use crate::api::state::ApiState;
 
-/// A message is sent once its events have this many bytes; clients take 4 MiB by default.
-const MESSAGE_BYTES: usize = 1 << 20;
+/// A message is sent once its events have this many bytes: few enough to stay in a processor's cache on their way, and to
+/// be decoded while the next are read.
+const MESSAGE_BYTES: usize = 64 << 10;
 
 /// The service.
 pub(super) struct EventService(pub(super) Arc<ApiState>);
 
 /// Which form of the payload is asked for.
 #[derive(Clone, Copy)]
-struct Forms {
-    avro: bool,
-    json: bool,
+enum Form {
+    Stored,
+    Json,
+    Both,
 }
 
-impl Forms {
-    fn of(payload: i32) -> Result<Forms, Problem> {
-        match Payload::try_from(payload) {
-            Ok(Payload::Unspecified | Payload::Avro) => Ok(Forms { avro: true, json: false }),
-            Ok(Payload::Json) => Ok(Forms { avro: false, json: true }),
-            Ok(Payload::Both) => Ok(Forms { avro: true, json: true }),
+impl Form {
+    fn of(payload: i32) -> Result<Form, Problem> {
+        match proto::Payload::try_from(payload) {
+            Ok(proto::Payload::Unspecified | proto::Payload::Avro) => Ok(Form::Stored),
+            Ok(proto::Payload::Json) => Ok(Form::Json),
+            Ok(proto::Payload::Both) => Ok(Form::Both),
             Err(_) => Err(Problem::malformed("wrong-value", "payload has an unknown value")),
         }
     }
@@ -91,21 +93,35 @@ pub(super) fn query(items: Vec<proto::QueryItem>) -> Result<EventQuery, Problem>
 }
 
 /// Events in messages of bounded size.
-async fn messages(state: &ApiState, events: &[RecordedEvent], forms: Forms) -> Vec<EventMessage> {
-    let (mut messages, mut message) = (Vec::new(), EventMessage::default());
-    for event in events {
-        let json = if forms.json { json(state, event).await } else { None };
-        let avro = forms.avro || (forms.json && json.is_none());
-        let data = if avro { &event.data[..] } else { &[] };
-        message.add(event, data, json.unwrap_or_default().as_bytes());
+async fn messages(
+    state: &ApiState,
+    batch: &Arc<Vec<RecordedEvent>>,
+    form: Form,
+) -> Vec<EventMessage> {
+    let (mut messages, mut message) = (Vec::new(), EventMessage::begin(batch, 0));
+    for event in batch.iter() {
+        message.add(payload(state, event, form).await);
         if message.len() >= MESSAGE_BYTES {
-            messages.push(std::mem::take(&mut message));
+            let next = EventMessage::begin(batch, message.end());
+            messages.push(std::mem::replace(&mut message, next));
         }
     }
     if message.len() > 0 {
         messages.push(message);
     }
     messages
+}
+
+async fn payload(state: &ApiState, event: &RecordedEvent, form: Form) -> Payload {
+    let json = match form {
+        Form::Stored => None,
+        Form::Json | Form::Both => json(state, event).await,
+    };
+    match (json, form) {
+        (None, _) => Payload::Stored,
+        (Some(json), Form::Both) => Payload::Both(json),
+        (Some(json), Form::Json | Form::Stored) => Payload::Json(json),
+    }
 }
 
 /// The payload as JSON; none where it has no such form. An object could be taken for a payload; the bytes as stored tell
@@ -129,7 +145,7 @@ struct Progress {
 struct Delivery<T> {
     state: Arc<ApiState>,
     batches: BoxStream<'static, Result<Batch, ReadError>>,
-    forms: Forms,
+    form: Form,
     render: Render<T>,
     progress: Progress,
     /// Held as long as the stream is open.
@@ -157,7 +173,7 @@ impl<T: Send + 'static> Delivery<T> {
                     return Some((vec![Err(status)], None));
                 }
             };
-            let messages = messages(&delivery.state, &batch.events, delivery.forms).await;
+            let messages = messages(&delivery.state, &batch.events, delivery.form).await;
             let rendered = (delivery.render)(messages, &batch, &mut delivery.progress);
             Some((rendered.into_iter().map(Ok).collect(), Some(delivery)))
         });
@@ -165,7 +181,11 @@ impl<T: Send + 'static> Delivery<T> {
     }
 }
 
-fn read_messages(mut messages: Vec<EventMessage>, batch: &Batch, _: &mut Progress) -> Vec<Encoded> {
+fn read_messages(
+    mut messages: Vec<EventMessage>,
+    batch: &Batch,
+    _: &mut Progress,
+) -> Vec<EventMessage> {
     let last = messages.pop();
     if last.is_none() && batch.through.is_none() {
         return Vec::new();
@@ -173,9 +193,9 @@ fn read_messages(mut messages: Vec<EventMessage>, batch: &Batch, _: &mut Progres
     let mut rendered = Vec::with_capacity(messages.len() + 1);
     rendered.extend(messages.into_iter().map(|message| {
         let through = message.last();
-        message.into_response(through)
+        message.with_through(through)
     }));
-    rendered.push(last.unwrap_or_default().into_response(batch.through));
+    rendered.push(last.unwrap_or_default().with_through(batch.through));
     rendered
 }
 
@@ -185,8 +205,7 @@ fn subscription_messages(
     progress: &mut Progress,
 ) -> Vec<SubscribeResponse> {
     let idle = messages.is_empty();
-    let mut contents: Vec<Content> =
-        messages.into_iter().map(|message| Content::Batch(message.into_batch())).collect();
+    let mut contents: Vec<Content> = messages.into_iter().map(Content::Batch).collect();
     let moved = batch.through > progress.through;
     progress.through = progress.through.max(batch.through);
     if let Some(position) = batch.through.filter(|_| moved) {
@@ -213,7 +232,7 @@ impl EventService {
 
 #[tonic::async_trait]
 impl Events for EventService {
-    type ReadStream = BoxStream<'static, Result<Encoded, Status>>;
+    type ReadStream = BoxStream<'static, Result<EventMessage, Status>>;
     type SubscribeStream = BoxStream<'static, Result<SubscribeResponse, Status>>;
     type AppendStreamStream = BoxStream<'static, Result<AppendStreamResponse, Status>>;
 
@@ -222,7 +241,7 @@ impl Events for EventService {
         request: Request<AppendRequest>,
     ) -> Result<Response<AppendResponse>, Status> {
         let parts = &self.0.parts;
-        let waiting = take(&*parts.store, &parts.schemas, request.into_inner())?;
+        let waiting = take(&*parts.store, &parts.schemas, &mut None, request.into_inner())?;
         let limit = self.0.limits.command_timeout();
         let Ok(outcome) = tokio::time::timeout(limit, waiting).await else {
             let detail = format!(
@@ -240,7 +259,9 @@ impl Events for EventService {
     ) -> Result<Response<Self::AppendStreamStream>, Status> {
         let permit = self.permit()?;
         let state = Arc::clone(&self.0);
-        let place = move |append| take(&*state.parts.store, &state.parts.schemas, append);
+        let mut checked = None;
+        let place =
+            move |append| take(&*state.parts.store, &state.parts.schemas, &mut checked, append);
         let stopping = self.0.stopping.clone();
         Ok(Response::new(Answers::new(request.into_inner(), place, stopping, permit).boxed()))
     }
@@ -250,7 +271,7 @@ impl Events for EventService {
         request: Request<ReadRequest>,
     ) -> Result<Response<Self::ReadStream>, Status> {
         let request = request.into_inner();
-        let forms = Forms::of(request.payload)?;
+        let form = Form::of(request.payload)?;
         let source = source(&request.stream)?;
         let start = match (request.from_revision, request.from_position) {
             (None, None) => Start::Edge,
@@ -272,7 +293,7 @@ impl Events for EventService {
         let delivery = Delivery {
             state: Arc::clone(&self.0),
             batches: self.0.parts.store.read(query),
-            forms,
+            form,
             render: read_messages,
             progress: Progress::default(),
             _permit: permit,
@@ -285,7 +306,7 @@ impl Events for EventService {
         request: Request<SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
         let request = request.into_inner();
-        let forms = Forms::of(request.payload)?;
+        let form = Form::of(request.payload)?;
         let source = source(&request.stream)?;
         let start = match request.start {
             None | Some(ProtoStart::FromEnd(false)) => Start::Edge,
@@ -299,7 +320,7 @@ impl Events for EventService {
         let delivery = Delivery {
             state: Arc::clone(&self.0),
             batches: self.0.parts.store.subscribe(query),
-            forms,
+            form,
             render: subscription_messages,
             progress: Progress::default(),
             _permit: permit,

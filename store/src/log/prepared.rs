@@ -5,7 +5,8 @@
 use std::ops::Range;
 
 use annals_core::append::{AppendHead, WriteHead};
-use annals_core::{Append, AppendError, SchemaFingerprint};
+use annals_core::{Append, AppendError, PerWrite, SchemaFingerprint};
+use smallvec::SmallVec;
 
 use super::format::frame::{event_bytes_max, put_contents};
 use super::index::Hashes;
@@ -15,8 +16,8 @@ use super::options::EVENT_BYTES_MAX;
 pub(crate) struct Prepared {
     pub(crate) head: AppendHead,
     /// The kept halves of the ids' hashes; of each id in `head`, in order, as the events.
-    pub(crate) id_hashes: Vec<u32>,
-    events: Vec<PreparedEvent>,
+    pub(crate) id_hashes: SmallVec<[u32; 1]>,
+    events: SmallVec<[PreparedEvent; 1]>,
     contents: Vec<u8>,
     /// The most bytes that it takes in the log.
     pub(crate) bytes: usize,
@@ -46,12 +47,12 @@ impl Prepared {
     /// [`AppendError::Malformed`] where it, or one of its events, is too large.
     pub(crate) fn of(append: Append, most: usize, hashes: Hashes) -> Result<Prepared, AppendError> {
         let (count, bytes) = measure(&append, most)?;
-        let mut id_hashes = Vec::with_capacity(count);
+        let mut id_hashes = SmallVec::with_capacity(count);
         let mut contents = Vec::with_capacity(bytes);
-        let mut events = Vec::with_capacity(count);
-        let mut writes = Vec::with_capacity(append.writes.len());
+        let mut events = SmallVec::with_capacity(count);
+        let mut writes = PerWrite::with_capacity(append.writes.len());
         for write in append.writes {
-            let mut ids = Vec::with_capacity(write.events.len());
+            let mut ids = SmallVec::with_capacity(write.events.len());
             for event in write.events {
                 let [begin, event_type, metadata, end] =
                     put_contents(&mut contents, write.stream.as_str(), &event);
