@@ -56,11 +56,15 @@ pub trait AppendView {
         revision: Revision,
     ) -> Result<Option<(EventId, Position)>, AppendError>;
 
-    /// Where the event with that id stands, as far back as the store remembers ids.
+    /// Where the event of the stream with that id stands, as far back as the store remembers ids.
     ///
     /// # Errors
     /// As [`AppendView::head`].
-    fn known(&self, id: EventId) -> Result<Option<(StreamName, Revision, Position)>, AppendError>;
+    fn known(
+        &self,
+        stream: &StreamName,
+        id: EventId,
+    ) -> Result<Option<(Revision, Position)>, AppendError>;
 
     /// The position of an event that the condition excludes.
     ///
@@ -115,14 +119,14 @@ fn check_form(append: &AppendHead) -> Result<(), AppendError> {
         return Ok(()); // The most frequent append has nothing that could occur twice.
     }
     let mut streams = HashSet::with_capacity(append.writes.len());
-    let mut ids = HashSet::new();
     for write in &append.writes {
         if !streams.insert(&write.stream) {
             let text = format!("stream {} occurs twice in one append", write.stream);
             return Err(AppendError::Malformed(text));
         }
+        let mut ids = HashSet::with_capacity(write.ids.len());
         if let Some(twice) = write.ids.iter().find(|id| !ids.insert(**id)) {
-            let text = format!("event id {twice} occurs twice in one append");
+            let text = format!("event id {twice} occurs twice in the events for {}", write.stream);
             return Err(AppendError::Malformed(text));
         }
     }
@@ -139,14 +143,10 @@ fn repeated_by_id(
     for write in &append.writes {
         let mut last = None;
         for id in &write.ids {
-            let Some((stream, revision, position)) = view.known(*id)? else {
+            let Some((revision, position)) = view.known(&write.stream, *id)? else {
                 missing = true;
                 continue;
             };
-            if stream != write.stream {
-                let text = format!("event id {id} already stands in stream {stream}");
-                return Err(AppendError::Malformed(text));
-            }
             found += 1;
             last = Some(revision);
             answer.position = answer.position.max(Some(position));

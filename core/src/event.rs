@@ -174,7 +174,7 @@ impl fmt::Display for Position {
 /// An event on its way into the store, which gives it its revision, position and time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEvent {
-    /// Its identity; appending the same ids again writes nothing.
+    /// Its identity in its stream; appending the same ids to it again writes nothing.
     pub id: EventId,
     /// Its type.
     pub event_type: EventType,

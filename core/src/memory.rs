@@ -37,7 +37,7 @@ struct Log {
     events: Vec<RecordedEvent>,
     /// Each stream's positions, by revision.
     streams: HashMap<StreamName, Vec<Position>>,
-    ids: HashMap<EventId, Position>,
+    ids: HashMap<(StreamName, EventId), Position>,
     last_time: Option<Timestamp>,
 }
 
@@ -106,11 +106,13 @@ impl AppendView for View<'_> {
         Ok(position.map(|position| (self.of(position).id, position)))
     }
 
-    fn known(&self, id: EventId) -> Result<Option<(StreamName, Revision, Position)>, AppendError> {
-        Ok(self.0.ids.get(&id).map(|position| {
-            let event = self.of(*position);
-            (event.stream.clone(), event.revision, *position)
-        }))
+    fn known(
+        &self,
+        stream: &StreamName,
+        id: EventId,
+    ) -> Result<Option<(Revision, Position)>, AppendError> {
+        let position = self.0.ids.get(&(stream.clone(), id));
+        Ok(position.map(|position| (self.of(*position).revision, *position)))
     }
 
     fn excluded(&self, condition: &Condition) -> Result<Option<Position>, AppendError> {
@@ -139,7 +141,7 @@ impl MemoryStore {
                 let of_stream = log.streams.entry(write.stream.clone()).or_default();
                 let next = Revision(of_stream.len() as u64);
                 of_stream.push(position);
-                log.ids.insert(event.id, position);
+                log.ids.insert((write.stream.clone(), event.id), position);
                 log.events.push(RecordedEvent {
                     id: event.id,
                     stream: write.stream.clone(),

@@ -1,6 +1,7 @@
 //! The event store as everything above it sees it. What each implementation promises: an append is atomic and
-//! acknowledged only once durable; repeating it with the same event ids writes nothing and is answered as the first
-//! time; one total order, in which a reader never sees an event that a crash could take back, nor a gap filled later.
+//! acknowledged only once durable; repeating it with the same event ids, each of which counts in its stream, writes
+//! nothing and is answered as the first time; one total order, in which a reader never sees an event that a crash could
+//! take back, nor a gap filled later.
 
 use std::sync::Arc;
 

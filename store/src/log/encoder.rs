@@ -365,21 +365,22 @@ impl AppendView for Encoder {
         found.transpose().map_err(unread)
     }
 
-    fn known(&self, id: EventId) -> Result<Option<(StreamName, Revision, Position)>, AppendError> {
+    fn known(
+        &self,
+        stream: &StreamName,
+        id: EventId,
+    ) -> Result<Option<(Revision, Position)>, AppendError> {
         if !self.met.contains(&id) || self.shared.options.sabotage().forget_ids {
             return Ok(None);
         }
         let index = &self.shared.index;
-        let hash = index.hashes().id(id);
+        let hash = index.hashes().id(id, stream.as_str().as_bytes());
         for position in index.candidates(hash).map_err(unread)? {
             let (bytes, event) = self.frame(position).map_err(unread)?;
-            if event.id != id {
-                continue; // Another id of the same hash.
-            }
-            let stream = std::str::from_utf8(&bytes[event.stream]).ok();
-            if let Some(stream) = stream.and_then(|name| StreamName::new(name).ok()) {
+            // Another identity may have the same hash.
+            if event.id == id && bytes[event.stream] == *stream.as_str().as_bytes() {
                 let revision = Revision(event.coordinates.revision);
-                return Ok(Some((stream, revision, Position(position))));
+                return Ok(Some((revision, Position(position))));
             }
         }
         Ok(None)

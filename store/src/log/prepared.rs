@@ -15,7 +15,7 @@ use super::options::EVENT_BYTES_MAX;
 /// An append, ready to be given its place.
 pub(crate) struct Prepared {
     pub(crate) head: AppendHead,
-    /// The kept halves of the ids' hashes; of each id in `head`, in order, as the events.
+    /// The kept halves of the hashes of ids and streams; of each id in `head`, in order, as the events.
     pub(crate) id_hashes: SmallVec<[u32; 1]>,
     events: SmallVec<[PreparedEvent; 1]>,
     contents: Vec<u8>,
@@ -62,7 +62,7 @@ impl Prepared {
                     metadata: metadata..metadata + length(event.metadata.len()),
                     contents: begin..end,
                 });
-                id_hashes.push(hashes.id(event.id));
+                id_hashes.push(hashes.id(event.id, write.stream.as_str().as_bytes()));
                 ids.push(event.id);
             }
             writes.push(WriteHead { stream: write.stream, expected: write.expected, ids });

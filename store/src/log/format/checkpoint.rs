@@ -55,7 +55,7 @@ impl Checkpoint {
 
     fn decode_slot(file: &[u8], offset: usize) -> Option<Checkpoint> {
         let slot = file.get(offset..offset + SLOT_BYTES)?;
-        if check_page(slot, MAGIC).is_err() {
+        if check_page(slot, MAGIC, FORMAT).is_err() {
             return None;
         }
         Some(Checkpoint {

@@ -60,7 +60,7 @@ impl SegmentHeader {
 
     /// Reads the page; `page` has [`HEADER_BYTES`].
     pub(crate) fn decode(page: &[u8]) -> Result<SegmentHeader, Flaw> {
-        check_page(page, MAGIC)?;
+        check_page(page, MAGIC, FORMAT)?;
         if u32_at(page, 12) != 0 || u32_at(page, 112) != 0 {
             return Err(Flaw::Fields); // A flag or cipher of a later version.
         }

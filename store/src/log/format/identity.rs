@@ -27,7 +27,7 @@ pub(crate) fn decode(page: &[u8]) -> Result<StoreIdentity, Flaw> {
     if page.len() != IDENTITY_BYTES {
         return Err(Flaw::Length);
     }
-    check_page(page, MAGIC)?;
+    check_page(page, MAGIC, FORMAT)?;
     Ok(StoreIdentity { id: Uuid::from_bytes(bytes_at(page, 16)), epoch: u32_at(page, 12) })
 }
 

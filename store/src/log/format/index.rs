@@ -3,7 +3,7 @@
 
 use uuid::Uuid;
 
-use super::{FORMAT, bytes_at, check_page, put, seal, u32_at, u64_at};
+use super::{bytes_at, check_page, put, seal, u32_at, u64_at};
 use crate::log::error::Flaw;
 
 /// The size of a page.
@@ -11,6 +11,8 @@ pub(crate) const PAGE_BYTES: usize = 4096;
 /// What a page holds of a section.
 pub(crate) const PAGE_ROOM: usize = PAGE_BYTES - 4;
 const MAGIC: [u8; 8] = *b"ANNALIDX";
+/// A file of another format is made again from its segment.
+const FORMAT: u16 = 2;
 /// Events in a block of the sections [`Section::Blocks`] and [`Section::Offsets`].
 pub(crate) const BLOCK_EVENTS: usize = 64;
 
@@ -102,7 +104,7 @@ impl IndexHeader {
 
     /// Reads the page; `page` has [`PAGE_BYTES`].
     pub(crate) fn decode(page: &[u8]) -> Result<IndexHeader, Flaw> {
-        check_page(page, MAGIC)?;
+        check_page(page, MAGIC, FORMAT)?;
         if u32_at(page, 12) != 0 {
             return Err(Flaw::Fields); // A flag of a later version.
         }

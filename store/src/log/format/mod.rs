@@ -54,7 +54,7 @@ pub(crate) fn is_sealed(page: &[u8]) -> bool {
 }
 
 /// Whether a page begins with `magic`, is closed by its checksum and is of this version's format.
-pub(crate) fn check_page(page: &[u8], magic: [u8; 8]) -> Result<(), Flaw> {
+pub(crate) fn check_page(page: &[u8], magic: [u8; 8], format: u16) -> Result<(), Flaw> {
     if page[..8] != magic {
         return Err(Flaw::Magic);
     }
@@ -62,7 +62,7 @@ pub(crate) fn check_page(page: &[u8], magic: [u8; 8]) -> Result<(), Flaw> {
         return Err(Flaw::Checksum);
     }
     match u16_at(page, 8) {
-        FORMAT => Ok(()),
+        found if found == format => Ok(()),
         other => Err(Flaw::Format(other)),
     }
 }

@@ -197,7 +197,8 @@ impl Gathering for Draft {
             self.mention(Kind::Tag, tag.as_bytes(), number);
         }
         self.offsets.push(found.offset);
-        self.ids.push(entry(self.hashes.id(event.id), number));
+        let identity = self.hashes.id(event.id, &bytes[event.stream.clone()]);
+        self.ids.push(entry(identity, number));
         self.streams_begun += u32::from(revision == 0);
         Ok(())
     }

@@ -46,9 +46,12 @@ impl Hashes {
         hasher.finish()
     }
 
-    /// The half of an id's hash that is kept.
-    pub(crate) fn id(&self, id: EventId) -> u32 {
-        u32::try_from(self.0.hash(id.0.as_bytes()) >> 32).expect("32 bits are left")
+    /// The half that is kept of the hash of an event's identity: its id, and the stream in which no other has that id.
+    pub(crate) fn id(&self, id: EventId, stream: &[u8]) -> u32 {
+        let mut hasher = self.0;
+        hasher.write(id.0.as_bytes());
+        hasher.write(stream);
+        u32::try_from(hasher.finish() >> 32).expect("32 bits are left")
     }
 }
 

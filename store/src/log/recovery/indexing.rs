@@ -78,7 +78,7 @@ impl Gathering for Indexing<'_> {
             part.write().add(&Entry {
                 offset: event.offset,
                 id: event.id,
-                id_hash: hashes.id(event.id),
+                id_hash: hashes.id(event.id, event.stream.as_str().as_bytes()),
                 stream: &event.stream,
                 revision: event.revision,
                 event_type: event.event_type.as_str(),

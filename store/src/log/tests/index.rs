@@ -99,6 +99,21 @@ fn a_repetition_is_known_after_its_segment_was_sealed() {
 }
 
 #[test]
+fn the_same_id_in_another_stream_is_another_event() {
+    let disk = closed();
+    block_on(async {
+        let log = open_with(&disk, small()).unwrap();
+        let other = log.append(append("elsewhere", 1, vec![1; 300])).await.unwrap();
+        assert_eq!((other.position, log.stats().events), (Some(Position(60)), 61));
+        log.close();
+        let log = open_with(&disk, small()).unwrap();
+        assert_eq!(log.append(append("elsewhere", 1, vec![1; 300])).await.unwrap(), other);
+        let first = log.append(append("b", 1, vec![1; 300])).await.unwrap();
+        assert_eq!((first.position, log.stats().events), (Some(Position(0)), 61));
+    });
+}
+
+#[test]
 fn beyond_the_remembered_ids_exact_expectations_know_a_repetition() {
     let options = LogOptions { remembered_ids: 4, ..small() };
     let disk = closed();
