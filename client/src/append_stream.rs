@@ -4,8 +4,9 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
+use futures::task::AtomicWaker;
 use futures::{FutureExt, Stream};
 use parking_lot::Mutex;
 use prost::Message;
@@ -46,6 +47,8 @@ struct Call {
     state: Mutex<State>,
     /// As many bytes as may still wait to be sent. Closed once nothing is sent any more.
     room: Semaphore,
+    /// The connection, while it waits for something to send.
+    connection: AtomicWaker,
 }
 
 #[derive(Debug, Default)]
@@ -57,8 +60,6 @@ struct State {
     replies: VecDeque<Reply>,
     /// The tag of the first of them.
     oldest_tag: u64,
-    /// The connection, while it waits for something to send.
-    sender: Option<Waker>,
     /// Nobody is left who could send.
     finished: bool,
     /// The call has ended.
@@ -111,17 +112,15 @@ impl AppendStream {
 
 impl Drop for Callers {
     fn drop(&mut self) {
-        let mut state = self.call.state.lock();
-        state.finished = true;
-        let sender = state.sender.take();
-        drop(state);
-        sender.into_iter().for_each(Waker::wake);
+        self.call.state.lock().finished = true;
+        self.call.connection.wake();
     }
 }
 
 impl Call {
     fn new() -> Call {
-        Call { state: Mutex::default(), room: Semaphore::new(UNSENT_BYTES_MAX) }
+        let (room, connection) = (Semaphore::new(UNSENT_BYTES_MAX), AtomicWaker::new());
+        Call { state: Mutex::default(), room, connection }
     }
 
     /// Gives an append its place among those to be sent, as soon as there is room; none once the call has ended.
@@ -139,9 +138,8 @@ impl Call {
         state.replies.push_back(reply);
         state.unsent.add(&append);
         state.unsent_room += room as usize;
-        let sender = state.sender.take();
         drop(state);
-        sender.into_iter().for_each(Waker::wake);
+        self.connection.wake();
         Some(Answer(answer))
     }
 
@@ -165,6 +163,8 @@ impl Stream for Unsent {
     type Item = Encoded;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Encoded>> {
+        // Before the look, so that nobody who comes after it is missed.
+        self.0.connection.register(cx.waker());
         let mut state = self.0.state.lock();
         if let Some(message) = state.unsent.take() {
             let room = std::mem::take(&mut state.unsent_room);
@@ -172,11 +172,7 @@ impl Stream for Unsent {
             self.0.room.add_permits(room);
             return Poll::Ready(Some(message));
         }
-        if state.finished {
-            return Poll::Ready(None);
-        }
-        state.sender = Some(cx.waker().clone());
-        Poll::Pending
+        if state.finished { Poll::Ready(None) } else { Poll::Pending }
     }
 }
 
@@ -303,6 +299,13 @@ mod tests {
         assert!(matches!(error, ClientError::Refused(Problem { status: Code::Aborted, .. })));
         assert_eq!(two.await.expect("appended").position, Some(2));
         assert!(matches!(three.await, Err(ClientError::Unknown(_))));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_can_no_more_come_is_an_unknown_outcome() {
+        let (reply, answer) = oneshot::channel();
+        drop(reply);
+        assert!(matches!(Answer(answer).await, Err(ClientError::Unknown(_))));
     }
 
     #[tokio::test]

@@ -16,16 +16,21 @@ async fn check_rows(toy: &Toy, postgres: &Postgres) {
     assert_eq!(postgres.rows::<Totals>().await, toy.fold::<Totals>(), "the row of totals");
 }
 
+/// Waits until it holds; whether it does then is the caller's to check.
+async fn wait_until(holds: impl AsyncFn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !holds().await && begun.elapsed() < WAIT {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// What a crash of the server takes back is folded again: the rows fit after a while.
 async fn check_rows_in_time(toy: &Toy, postgres: &Postgres) {
-    let begun = std::time::Instant::now();
-    let fit = async || {
+    wait_until(async || {
         postgres.rows::<Balances>().await == toy.fold::<Balances>()
             && postgres.rows::<Totals>().await == toy.fold::<Totals>()
-    };
-    while !fit().await && begun.elapsed() < WAIT {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    })
+    .await;
     check_rows(toy, postgres).await;
 }
 
@@ -111,10 +116,7 @@ async fn a_killed_postgres_is_started_again_and_nothing_is_lost_or_doubled() {
         toy.append(events(100_000 + round * 100, 100, 500)).await;
         workers.wait_for_all(toy.head(), WAIT).await.expect("caught up after a kill");
         // A process that outlives its killed parent for a moment may have answered before there is another server.
-        let begun = std::time::Instant::now();
-        while postgres.server.restarts() <= round && begun.elapsed() < WAIT {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        wait_until(async || postgres.server.restarts() > round).await;
         assert!(postgres.server.restarts() > round, "it was started again");
     }
     check_rows_in_time(&toy, &postgres).await;
