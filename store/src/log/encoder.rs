@@ -315,9 +315,8 @@ impl Encoder {
         }
     }
 
-    /// The frame of a position in the log, from memory where it may not be on disk yet.
-    fn frame(&self, position: u64) -> Result<(Vec<u8>, frame::EventFrame), ScanError> {
-        let address = self.shared.index.address(position)?;
+    /// The event frame at an address, from memory where it may not be on disk yet.
+    fn frame(&self, address: Address) -> Result<(Vec<u8>, frame::EventFrame), ScanError> {
         match self.in_memory(address) {
             Some(found) => Ok(found),
             None => self.shared.segments.frame_at(address),
@@ -360,8 +359,11 @@ impl AppendView for Encoder {
         {
             return Ok(Some((id, position)));
         }
-        let position = index.position_of(stream, revision).map_err(unread)?;
-        let found = position.map(|position| Ok((self.frame(position)?.1.id, Position(position))));
+        let address = index.address_in(stream, revision).map_err(unread)?;
+        let found = address.map(|address| {
+            let (_, event) = self.frame(address)?;
+            Ok((event.id, Position(event.coordinates.position)))
+        });
         found.transpose().map_err(unread)
     }
 
@@ -376,7 +378,8 @@ impl AppendView for Encoder {
         let index = &self.shared.index;
         let hash = index.hashes().id(id, stream.as_str().as_bytes());
         for position in index.candidates(hash).map_err(unread)? {
-            let (bytes, event) = self.frame(position).map_err(unread)?;
+            let address = index.address(position).map_err(unread)?;
+            let (bytes, event) = self.frame(address).map_err(unread)?;
             // Another identity may have the same hash.
             if event.id == id && bytes[event.stream] == *stream.as_str().as_bytes() {
                 let revision = Revision(event.coordinates.revision);

@@ -21,9 +21,10 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    pub(crate) fn new(index: Arc<Index>) -> Names {
+    /// Those of a reader, who will meet that stream first, if one is given.
+    pub(crate) fn new(index: Arc<Index>, stream: Option<StreamName>) -> Names {
         let (streams, types) = (HashSet::new(), HashSet::new());
-        Names { index, streams, types, last_stream: None, last_type: None }
+        Names { index, streams, types, last_stream: stream, last_type: None }
     }
 
     /// The stream's name; nothing where the bytes are no name.

@@ -105,34 +105,62 @@ impl Segments {
         &self,
         address: Address,
     ) -> Result<(Vec<u8>, frame::EventFrame), ScanError> {
-        let segment = self.get(address.segment);
-        let disk = |source| ScanError::Disk { path: segment.path.clone(), source };
-        let file = self.file(&segment).map_err(disk)?;
-        let damage = |flaw| Damage {
-            file: segment.path.clone(),
-            offset: u64::from(address.offset),
-            position: None,
-            flaw,
-        };
+        let mut bytes = Vec::new();
+        let event = self.frames(address.segment)?.read(address.offset, &mut bytes)?;
+        Ok((bytes, event))
+    }
+
+    /// Reads single frames of a segment.
+    pub(crate) fn frames(&self, segment: u32) -> Result<Frames, ScanError> {
+        let segment = self.get(segment);
+        let file = self.file(&segment);
+        let file = file.map_err(|source| ScanError::Disk { path: segment.path.clone(), source })?;
+        Ok(Frames { segment, file, believe: self.believe_checksums })
+    }
+}
+
+/// Single frames of one segment.
+pub(crate) struct Frames {
+    segment: Arc<Segment>,
+    file: Arc<dyn DiskFile>,
+    believe: bool,
+}
+
+impl Frames {
+    /// Puts the bytes of the event frame at `offset` behind what `out` holds. Ranges of the event count from its own first byte.
+    pub(crate) fn read(
+        &self,
+        offset: u32,
+        out: &mut Vec<u8>,
+    ) -> Result<frame::EventFrame, ScanError> {
+        let damage = |flaw| self.damage(offset, flaw);
+        let start = out.len();
         let mut wanted = FRAME_GUESS_BYTES;
         loop {
-            let mut bytes = vec![0; wanted];
-            let read = file.read_at(&mut bytes, u64::from(address.offset)).map_err(disk)?;
-            let short = read < wanted;
-            bytes.truncate(read);
-            let room = segment.end().saturating_sub(address.offset) as usize;
-            match frame::extent(&bytes, room).map_err(damage)? {
+            out.resize(start + wanted, 0);
+            let read = self.file.read_at(&mut out[start..], u64::from(offset));
+            let read =
+                read.map_err(|source| ScanError::Disk { path: self.segment.path.clone(), source })?;
+            out.truncate(start + read);
+            let room = self.segment.end().saturating_sub(offset) as usize;
+            match frame::extent(&out[start..], room).map_err(damage)? {
                 Extent::Frame(length) => {
-                    bytes.truncate(length);
-                    let decoded = frame::decode(&bytes, segment.frames, self.believe_checksums);
-                    let Frame::Event(event) = decoded.map_err(damage)? else {
-                        return Err(damage(Flaw::Sequence).into());
+                    out.truncate(start + length);
+                    let decoded = frame::decode(&out[start..], self.segment.frames, self.believe);
+                    return match decoded.map_err(damage)? {
+                        Frame::Event(event) => Ok(event),
+                        Frame::Commit(_) => Err(damage(Flaw::Sequence).into()),
                     };
-                    return Ok((bytes, event));
                 }
-                Extent::More(more) if !short && more > wanted => wanted = more,
+                Extent::More(more) if read == wanted && more > wanted => wanted = more,
                 Extent::More(_) | Extent::Blank => return Err(damage(Flaw::Missing).into()),
             }
         }
+    }
+
+    /// Damage at the frame at `offset`.
+    pub(crate) fn damage(&self, offset: u32, flaw: Flaw) -> Damage {
+        let (file, offset) = (self.segment.path.clone(), u64::from(offset));
+        Damage { file, offset, position: None, flaw }
     }
 }

@@ -156,7 +156,7 @@ impl Tail {
         }
         let batches = self.from(position);
         let first = batches.first()?;
-        let mut names = Names::new(Arc::clone(index));
+        let mut names = Names::new(Arc::clone(index), None);
         if first.first_position == position && batches.len() == 1 {
             return Some(Stretch { first: position, events: Arc::clone(first.events(&mut names)) });
         }

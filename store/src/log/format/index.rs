@@ -12,9 +12,9 @@ pub(crate) const PAGE_BYTES: usize = 4096;
 pub(crate) const PAGE_ROOM: usize = PAGE_BYTES - 4;
 const MAGIC: [u8; 8] = *b"ANNALIDX";
 /// A file of another format is made again from its segment.
-const FORMAT: u16 = 2;
+const FORMAT: u16 = 3;
 /// Events in a block of the sections [`Section::Blocks`] and [`Section::Offsets`].
-pub(crate) const BLOCK_EVENTS: usize = 64;
+pub(crate) const BLOCK_EVENTS: u32 = 64;
 
 /// The sections of an index, in the order in which they stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

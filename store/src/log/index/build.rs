@@ -33,7 +33,7 @@ pub(super) fn file(
         terms.extend_from_slice(&record.hash.to_le_bytes());
         let start = u32::try_from(bytes.len()).expect("records are smaller than their segment");
         terms.extend_from_slice(&start.to_le_bytes());
-        append_record(&mut bytes, record);
+        append_record(&mut bytes, record, offsets);
     }
     let (blocks, offsets) = blocks(offsets);
     // The half of the hash stands before the number.
@@ -58,25 +58,34 @@ pub(super) fn records<'a>(part: &'a MemoryPart, hashes: &Hashes) -> Vec<Record<'
     streams.chain(types).chain(tags).collect()
 }
 
-fn append_record(out: &mut Vec<u8>, record: &Record<'_>) {
+fn append_record(out: &mut Vec<u8>, record: &Record<'_>, offsets: &[u32]) {
     let (kind, text) = record.term.parts();
     out.push(kind);
     put_number(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
+    let count = record.numbers.len() as u64;
     if let Some(first) = record.first_revision {
         put_number(out, first);
+        put_number(out, count);
+        put_growing(out, record.numbers.iter().map(|number| offsets[*number as usize]));
+    } else {
+        put_number(out, count);
+        put_growing(out, record.numbers.iter().copied());
     }
-    put_number(out, record.numbers.len() as u64);
+}
+
+/// Each as the difference to the one before.
+fn put_growing(out: &mut Vec<u8>, numbers: impl Iterator<Item = u32>) {
     let mut last = 0;
-    for number in record.numbers {
+    for number in numbers {
         put_number(out, u64::from(number - last));
-        last = *number;
+        last = number;
     }
 }
 
 fn blocks(starts: &[u32]) -> (Vec<u8>, Vec<u8>) {
     let (mut blocks, mut offsets) = (Vec::new(), Vec::new());
-    for block in starts.chunks(BLOCK_EVENTS) {
+    for block in starts.chunks(BLOCK_EVENTS as usize) {
         let start = u32::try_from(offsets.len()).expect("offsets are smaller than their segment");
         blocks.extend_from_slice(&block[0].to_le_bytes());
         blocks.extend_from_slice(&start.to_le_bytes());

@@ -13,7 +13,7 @@ use crate::log::format::{take_number, u32_at, u64_at};
 use crate::log::open_files::{FileName, OpenFiles};
 
 use super::filter::Filter;
-use super::hash::{Hashes, Term};
+use super::hash::{Hashes, Key, Term};
 
 /// Pages of index files that are kept in memory, shared by all of them.
 pub(crate) type Pages = quick_cache::sync::Cache<(u32, u32), Bytes>;
@@ -21,6 +21,8 @@ pub(crate) type Pages = quick_cache::sync::Cache<(u32, u32), Bytes>;
 /// The bytes of an id in [`Section::Ids`] and of a term in [`Section::Terms`].
 const ID_BYTES: u64 = 8;
 const TERM_BYTES: u64 = 12;
+/// The bytes of a block in [`Section::Blocks`].
+const BLOCK_BYTES: u64 = 8;
 
 /// What all index files of a log share.
 pub(crate) struct IndexFiles {
@@ -46,11 +48,11 @@ pub(crate) struct Run {
     pub(crate) count: u64,
 }
 
-/// A term's record, up to its numbers.
+/// A term's record, up to what it lists.
 struct Record<'a> {
     first_revision: u64,
     count: u64,
-    numbers: Cursor<'a>,
+    list: Cursor<'a>,
 }
 
 impl FilePart {
@@ -86,37 +88,51 @@ impl FilePart {
     }
 
     /// Something of the filter's block of a term: to look at it takes the block into the processor's cache.
-    pub(crate) fn glance(&self, term: u64) -> u64 {
-        self.filter.glance(term)
+    pub(crate) fn glance(&self, hash: u64) -> u64 {
+        self.filter.glance(hash)
     }
 
     /// The stream's events in this segment.
-    pub(crate) fn run(&self, stream: &str) -> Result<Option<Run>, ScanError> {
-        let record = self.record(Term::Stream(stream))?;
+    pub(crate) fn run(&self, stream: Key<'_>) -> Result<Option<Run>, ScanError> {
+        let record = self.record(stream)?;
         Ok(record.map(|record| Run { first_revision: record.first_revision, count: record.count }))
     }
 
-    /// The numbers of a term's events, in order.
+    /// The numbers of the events of a type or tag, in order.
     pub(crate) fn numbers(&self, term: Term<'_>) -> Result<Vec<u32>, ScanError> {
-        let Some(mut record) = self.record(term)? else { return Ok(Vec::new()) };
+        self.list(term, self.header.events)
+    }
+
+    /// Where the events of a stream begin in the segment, in order.
+    pub(crate) fn stream_offsets(&self, stream: &str) -> Result<Vec<u32>, ScanError> {
+        self.list(Term::Stream(stream), self.header.end)
+    }
+
+    /// What the record of a term lists: growing numbers below `end`.
+    fn list(&self, term: Term<'_>, end: u32) -> Result<Vec<u32>, ScanError> {
+        let key = self.shared.hashes.key(term);
+        let Some(mut record) = self.record(key)? else { return Ok(Vec::new()) };
         if record.count > u64::from(self.header.events) {
             return Err(self.damage(Flaw::Length).into());
         }
-        let mut numbers = Vec::with_capacity(usize::try_from(record.count).unwrap_or(0));
+        let mut list = Vec::with_capacity(usize::try_from(record.count).unwrap_or(0));
         let mut last = 0_u64;
         for _ in 0..record.count {
-            last = last.saturating_add(record.numbers.number()?);
-            let number = u32::try_from(last).ok().filter(|number| *number < self.header.events);
-            numbers.push(number.ok_or_else(|| self.damage(Flaw::Sequence))?);
+            last = last.saturating_add(record.list.number()?);
+            let next = u32::try_from(last).ok().filter(|next| *next < end);
+            list.push(next.ok_or_else(|| self.damage(Flaw::Sequence))?);
         }
-        Ok(numbers)
+        Ok(list)
     }
 
     /// The numbers of events whose id may have this half of a hash.
     pub(crate) fn candidates(&self, id: u32) -> Result<Vec<u32>, ScanError> {
-        let extent = self.header.section(Section::Ids);
-        let entry = |at: u64| self.read(extent.start + at * ID_BYTES, ID_BYTES);
-        let count = extent.length / ID_BYTES;
+        let mut ids = self.cursor(Section::Ids);
+        let mut entry = |at: u64| {
+            ids.seek(at * ID_BYTES);
+            ids.array::<{ ID_BYTES as usize }>()
+        };
+        let count = self.header.section(Section::Ids).length / ID_BYTES;
         let mut at =
             search(count, u64::from(id) << 32, |at| Ok(u64::from(u32_at(&entry(at)?, 0)) << 32))?;
         let mut numbers = Vec::new();
@@ -141,72 +157,61 @@ impl FilePart {
     /// Where the events of these numbers begin in the segment; the numbers are sorted.
     pub(crate) fn offsets(&self, numbers: &[u32]) -> Result<Vec<u32>, ScanError> {
         let mut found = Vec::with_capacity(numbers.len());
-        let mut at: Option<Block<'_>> = None;
-        for number in numbers {
-            let number = *number as usize;
-            let block = match &mut at {
-                Some(block) if block.number == number / BLOCK_EVENTS => block,
-                at => at.insert(self.block(number / BLOCK_EVENTS)?),
+        let (mut blocks, mut deltas) =
+            (self.cursor(Section::Blocks), self.cursor(Section::Offsets));
+        let mut last: Option<(u32, u32)> = None;
+        for &number in numbers {
+            if number >= self.header.events {
+                return Err(self.damage(Flaw::Sequence).into());
+            }
+            let block = number / BLOCK_EVENTS;
+            let (from, begin) = match last {
+                Some(last) if last.0 / BLOCK_EVENTS == block => last,
+                _ => {
+                    blocks.seek(u64::from(block) * BLOCK_BYTES);
+                    let entry: [u8; BLOCK_BYTES as usize] = blocks.array()?;
+                    deltas.seek(u64::from(u32_at(&entry, 4)));
+                    (block * BLOCK_EVENTS, u32_at(&entry, 0))
+                }
             };
-            found.push(block.offset_of(number % BLOCK_EVENTS)?);
+            let delta = u32::try_from(deltas.sum(number - from)?).ok();
+            let offset = delta.and_then(|delta| begin.checked_add(delta));
+            let offset = offset.ok_or_else(|| self.damage(Flaw::Length))?;
+            last = Some((number, offset));
+            found.push(offset);
         }
         Ok(found)
     }
 
-    fn block(&self, number: usize) -> Result<Block<'_>, ScanError> {
-        let (blocks, extent) =
-            (self.header.section(Section::Blocks), self.header.section(Section::Offsets));
-        if (number as u64 + 1) * 8 > blocks.length {
-            return Err(self.damage(Flaw::Sequence).into());
-        }
-        let entry = self.read(blocks.start + number as u64 * 8, 8)?;
-        let events = (self.header.events as usize - number * BLOCK_EVENTS).min(BLOCK_EVENTS);
-        let deltas = self.cursor(extent, u64::from(u32_at(&entry, 4)))?;
-        Ok(Block { number, events, at: 0, offset: u32_at(&entry, 0), deltas })
-    }
-
-    fn record(&self, term: Term<'_>) -> Result<Option<Record<'_>>, ScanError> {
-        let hash = self.shared.hashes.term(term);
-        if !self.filter.may_hold(hash) {
+    fn record(&self, key: Key<'_>) -> Result<Option<Record<'_>>, ScanError> {
+        if !self.filter.may_hold(key.hash) {
             return Ok(None);
         }
-        let (extent, records) =
-            (self.header.section(Section::Terms), self.header.section(Section::Records));
-        let entry = |at: u64| self.read(extent.start + at * TERM_BYTES, TERM_BYTES);
-        let count = extent.length / TERM_BYTES;
-        let mut at = search(count, hash, |at| Ok(u64_at(&entry(at)?, 0)))?;
-        let (kind, text) = term.parts();
+        let (mut terms, mut records) = (self.cursor(Section::Terms), self.cursor(Section::Records));
+        let mut entry = |at: u64| {
+            terms.seek(at * TERM_BYTES);
+            terms.array::<{ TERM_BYTES as usize }>()
+        };
+        let count = self.header.section(Section::Terms).length / TERM_BYTES;
+        let mut at = search(count, key.hash, |at| Ok(u64_at(&entry(at)?, 0)))?;
+        let (kind, text) = key.term.parts();
         while at < count {
             let bytes = entry(at)?;
-            if u64_at(&bytes, 0) != hash {
+            if u64_at(&bytes, 0) != key.hash {
                 return Ok(None);
             }
-            let mut cursor = self.cursor(records, u64::from(u32_at(&bytes, 8)))?;
-            let same_kind = cursor.byte()? == kind;
-            let length = cursor.number()?;
-            if same_kind && length == text.len() as u64 && cursor.is_text(text)? {
-                let is_stream = matches!(term, Term::Stream(_));
-                let first_revision = if is_stream { cursor.number()? } else { 0 };
-                let count = cursor.number()?;
-                return Ok(Some(Record { first_revision, count, numbers: cursor }));
+            records.seek(u64::from(u32_at(&bytes, 8)));
+            let same_kind = records.byte()? == kind;
+            let length = records.number()?;
+            if same_kind && length == text.len() as u64 && records.is_text(text)? {
+                let is_stream = matches!(key.term, Term::Stream(_));
+                let first_revision = if is_stream { records.number()? } else { 0 };
+                let count = records.number()?;
+                return Ok(Some(Record { first_revision, count, list: records }));
             }
             at += 1; // Another term of the same hash.
         }
         Ok(None)
-    }
-
-    /// Bytes of the rooms of the pages.
-    fn read(&self, start: u64, length: u64) -> Result<Vec<u8>, ScanError> {
-        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
-        let mut at = start;
-        while at < start + length {
-            let (page, within) = self.page_at(at)?;
-            let wanted = usize::try_from(start + length - at).unwrap_or(PAGE_ROOM);
-            let upto = PAGE_ROOM.min(within + wanted);
-            bytes.extend_from_slice(&page[within..upto]);
-            at += (upto - within) as u64;
-        }
-        Ok(bytes)
     }
 
     /// A whole section, at once and past the kept pages.
@@ -238,20 +243,9 @@ impl FilePart {
         Ok(contents)
     }
 
-    fn cursor(&self, extent: Extent, at: u64) -> Result<Cursor<'_>, ScanError> {
-        if at > extent.length {
-            return Err(self.damage(Flaw::Length).into());
-        }
-        let (at, end) = (extent.start + at, extent.start + extent.length);
-        Ok(Cursor { part: self, page: Bytes::new(), within: PAGE_ROOM, at, end })
-    }
-
-    /// The page that holds a byte of the rooms, and where in it.
-    fn page_at(&self, at: u64) -> Result<(Bytes, usize), ScanError> {
-        let number = at / PAGE_ROOM as u64 + 1;
-        let within = usize::try_from(at % PAGE_ROOM as u64).expect("it is within a page");
-        let number = u32::try_from(number).map_err(|_| self.damage(Flaw::Length))?;
-        Ok((self.page(number)?, within))
+    fn cursor(&self, section: Section) -> Cursor<'_> {
+        let Extent { start, length } = self.header.section(section);
+        Cursor { part: self, start, at: start, end: start + length, page: Bytes::new(), first: 0 }
     }
 
     fn page(&self, number: u32) -> Result<Bytes, ScanError> {
@@ -282,39 +276,12 @@ impl FilePart {
     }
 }
 
-/// The offsets of a block of events, read on from the first of them.
-struct Block<'a> {
-    number: usize,
-    events: usize,
-    at: usize,
-    /// That of the event `at`.
-    offset: u32,
-    deltas: Cursor<'a>,
-}
-
-impl Block<'_> {
-    /// Where an event of the block begins: one that is not before the last that was asked for.
-    fn offset_of(&mut self, event: usize) -> Result<u32, ScanError> {
-        let damage = |flaw| ScanError::from(self.deltas.part.damage(flaw));
-        if event >= self.events {
-            return Err(damage(Flaw::Sequence));
-        }
-        while self.at < event {
-            let delta = u32::try_from(self.deltas.number()?).ok();
-            let next = delta.and_then(|delta| self.offset.checked_add(delta));
-            self.offset = next.ok_or_else(|| self.deltas.part.damage(Flaw::Length))?;
-            self.at += 1;
-        }
-        Ok(self.offset)
-    }
-}
-
 /// The first of `count` sorted keys that is not below `key`. Hashes are spread evenly, so the place is guessed from
 /// the key's size and corrected.
 fn search(
     count: u64,
     key: u64,
-    at: impl Fn(u64) -> Result<u64, ScanError>,
+    mut at: impl FnMut(u64) -> Result<u64, ScanError>,
 ) -> Result<u64, ScanError> {
     let (mut low, mut high) = (0, count);
     let (mut low_key, mut high_key) = (0_u64, u64::MAX);
@@ -336,38 +303,65 @@ fn search(
     Ok(low)
 }
 
-/// Reads on over the pages of a section.
+/// Reads a section, over its pages as if they had no end. The page that was read last is kept at hand.
 struct Cursor<'a> {
     part: &'a FilePart,
-    page: Bytes,
-    within: usize,
+    /// Where the section begins, where the next byte stands, and where the section ends.
+    start: u64,
     at: u64,
     end: u64,
+    page: Bytes,
+    /// Where the room of that page begins.
+    first: u64,
 }
 
 impl Cursor<'_> {
-    fn byte(&mut self) -> Result<u8, ScanError> {
+    /// Goes on from another place of the section.
+    fn seek(&mut self, place: u64) {
+        self.at = self.start.saturating_add(place);
+    }
+
+    /// What the page of the next byte holds of the section from there on: never nothing.
+    fn rest(&mut self) -> Result<&[u8], ScanError> {
         if self.at >= self.end {
             return Err(self.part.damage(Flaw::Length).into());
         }
-        if self.within >= PAGE_ROOM || self.page.is_empty() {
-            (self.page, self.within) = self.part.page_at(self.at)?;
+        const ROOM: u64 = PAGE_ROOM as u64;
+        let first = self.at / ROOM * ROOM;
+        if self.page.is_empty() || first != self.first {
+            let number = u32::try_from(first / ROOM + 1);
+            let number = number.map_err(|_| self.part.damage(Flaw::Length))?;
+            (self.page, self.first) = (self.part.page(number)?, first);
         }
-        let byte = self.page[self.within];
-        self.within += 1;
+        let within = |place: u64| usize::try_from(place).unwrap_or(PAGE_ROOM).min(PAGE_ROOM);
+        Ok(&self.page[within(self.at - first)..within(self.end - first)])
+    }
+
+    fn byte(&mut self) -> Result<u8, ScanError> {
+        let byte = self.rest()?[0];
         self.at += 1;
         Ok(byte)
     }
 
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], ScanError> {
+        if let Some(held) = self.rest()?.first_chunk() {
+            let array = *held;
+            self.at += N as u64;
+            return Ok(array);
+        }
+        let mut array = [0; N];
+        for byte in &mut array {
+            *byte = self.byte()?;
+        }
+        Ok(array)
+    }
+
     fn number(&mut self) -> Result<u64, ScanError> {
         // Mostly the whole number lies in the page that is at hand.
-        let end = self.within + usize::try_from(self.end - self.at).unwrap_or(PAGE_ROOM);
-        let mut rest = self.page.get(self.within..end.min(PAGE_ROOM)).unwrap_or_default();
+        let mut rest = self.rest()?;
         let held = rest.len();
         if let Some(number) = take_number(&mut rest) {
-            let taken = held - rest.len();
-            self.within += taken;
-            self.at += taken as u64;
+            self.at += (held - rest.len()) as u64;
             return Ok(number);
         }
         let mut number = 0;
@@ -381,16 +375,38 @@ impl Cursor<'_> {
         Err(self.part.damage(Flaw::Length).into())
     }
 
+    /// The sum of the next numbers. Byte by byte, without a branch on where a number ends, which nobody can foretell.
+    fn sum(&mut self, count: u32) -> Result<u64, ScanError> {
+        let (mut sum, mut left, mut shift) = (0_u64, count, 0_u32);
+        while left > 0 {
+            let mut taken = 0;
+            for byte in self.rest()? {
+                sum = sum.saturating_add(u64::from(byte & 0x7f) << (shift & 63));
+                let ends = byte & 0x80 == 0;
+                left -= u32::from(ends);
+                shift = if ends { 0 } else { shift + 7 };
+                taken += 1;
+                if left == 0 || shift > 63 {
+                    break;
+                }
+            }
+            self.at += taken;
+            if shift > 63 {
+                return Err(self.part.damage(Flaw::Length).into());
+            }
+        }
+        Ok(sum)
+    }
+
     fn is_text(&mut self, text: &str) -> Result<bool, ScanError> {
         // Mostly all of it lies in the page that is at hand.
-        let end = self.within + text.len();
-        if self.at + text.len() as u64 <= self.end
-            && let Some(held) = self.page.get(self.within..end.min(PAGE_ROOM))
-            && held.len() == text.len()
-        {
-            self.within = end;
+        if text.is_empty() {
+            return Ok(true);
+        }
+        if let Some(held) = self.rest()?.get(..text.len()) {
+            let same = held == text.as_bytes();
             self.at += text.len() as u64;
-            return Ok(held == text.as_bytes());
+            return Ok(same);
         }
         for wanted in text.bytes() {
             if self.byte()? != wanted {

@@ -29,6 +29,13 @@ impl<'a> Term<'a> {
     }
 }
 
+/// A term with its hash, which is made once for a look at many parts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key<'a> {
+    pub(crate) term: Term<'a>,
+    pub(crate) hash: u64,
+}
+
 /// The hashes of one store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hashes(SipHasher13);
@@ -36,6 +43,10 @@ pub(crate) struct Hashes(SipHasher13);
 impl Hashes {
     pub(crate) fn of(store: Uuid) -> Hashes {
         Hashes(SipHasher13::new_with_key(store.as_bytes()))
+    }
+
+    pub(crate) fn key<'a>(&self, term: Term<'a>) -> Key<'a> {
+        Key { term, hash: self.term(term) }
     }
 
     pub(crate) fn term(&self, term: Term<'_>) -> u64 {

@@ -37,7 +37,7 @@ pub(crate) use part::Part;
 pub(crate) use recent::RecentIds;
 
 use file::{FilePart, IndexFiles, Pages};
-use hash::Term;
+use hash::{Key, Term};
 
 /// Pages of index files that are kept in memory at most: 32 MiB.
 const PAGES_MAX: usize = 8192;
@@ -211,21 +211,29 @@ impl Index {
         })
     }
 
-    /// Takes what the filters tell of a stream into the processor's cache. For reads, which ask them all where the stream is
-    /// an old one; who appends mostly finds it in the active part.
-    fn fetch(&self, parts: &[Part], stream: &StreamName) {
-        let term = self.hashes().term(Term::Stream(stream.as_str()));
-        let glances = parts.iter().map(|part| match part {
-            Part::Memory(_) => 0,
-            Part::File(part) => part.glance(term),
+    /// Takes what the filters tell of these streams into the processor's cache. For reads, which ask them all where a
+    /// stream is an old one; who appends mostly finds it in the active part.
+    pub(crate) fn fetch<'a>(&self, streams: impl Iterator<Item = &'a StreamName>) {
+        let parts = self.parts();
+        let glances = streams.flat_map(|stream| {
+            let key = self.key(stream);
+            parts.iter().map(move |part| match part {
+                Part::Memory(_) => 0,
+                Part::File(part) => part.glance(key.hash),
+            })
         });
         filter::fetch(glances);
     }
 
+    fn key<'a>(&self, stream: &'a StreamName) -> Key<'a> {
+        self.files.hashes.key(Term::Stream(stream.as_str()))
+    }
+
     /// The last revision of a stream.
     pub(crate) fn head(&self, stream: &StreamName) -> Result<Option<Revision>, ScanError> {
+        let key = self.key(stream);
         for part in self.parts().iter().rev() {
-            if let Some(run) = self.ask(part, |part| part.run(stream))? {
+            if let Some(run) = self.ask(part, |part| part.run(stream, key))? {
                 return Ok(Some(Revision(run.first_revision + run.count - 1)));
             }
             if self.sabotage.stale_heads {
@@ -243,14 +251,15 @@ impl Index {
         }
     }
 
-    /// The position of a stream's event.
-    pub(crate) fn position_of(
+    /// Where a stream's event stands.
+    pub(crate) fn address_in(
         &self,
         stream: &StreamName,
         revision: Revision,
-    ) -> Result<Option<u64>, ScanError> {
+    ) -> Result<Option<Address>, ScanError> {
+        let key = self.key(stream);
         for part in self.parts().iter().rev() {
-            let Some(run) = self.ask(part, |part| part.run(stream))? else { continue };
+            let Some(run) = self.ask(part, |part| part.run(stream, key))? else { continue };
             if run.first_revision > revision.0 {
                 continue;
             }
@@ -258,9 +267,7 @@ impl Index {
             if place >= run.count {
                 return Ok(None);
             }
-            let range = place..place + 1;
-            let numbers = self.ask(part, |part| part.stream_numbers(stream, range.clone()))?;
-            return Ok(numbers.first().map(|number| part.first_position() + u64::from(*number)));
+            return Ok(self.stream_addresses(part, stream, place..place + 1)?.first().copied());
         }
         Ok(None)
     }
@@ -319,30 +326,29 @@ impl Index {
         numbers: &[u32],
     ) -> Result<Vec<Address>, ScanError> {
         let offsets = self.ask(part, |part| part.offsets(numbers))?;
-        let segment = part.segment();
-        Ok(offsets.into_iter().map(|offset| Address { segment, offset }).collect())
+        Ok(in_segment(part.segment(), offsets))
     }
 
-    /// The numbers of a stream's events in a part, by their places in its run there.
-    pub(crate) fn stream_numbers(
+    /// Where a stream's events in a part stand, by their places in its run there.
+    pub(crate) fn stream_addresses(
         &self,
         part: &Part,
         stream: &StreamName,
         places: std::ops::Range<u64>,
-    ) -> Result<Vec<u32>, ScanError> {
-        self.ask(part, |part| part.stream_numbers(stream, places.clone()))
+    ) -> Result<Vec<Address>, ScanError> {
+        let offsets = self.ask(part, |part| part.stream_offsets(stream, places.clone()))?;
+        Ok(in_segment(part.segment(), offsets))
     }
 
     /// A stream's events before position `end`, by part, oldest first.
     pub(crate) fn runs(&self, stream: &StreamName, end: u64) -> Result<Vec<StreamRun>, ScanError> {
         let mut runs = Vec::new();
-        let parts = self.parts();
-        self.fetch(&parts, stream);
-        for part in parts.iter().rev() {
+        let key = self.key(stream);
+        for part in self.parts().iter().rev() {
             if part.first_position() >= end {
                 continue;
             }
-            let Some(mut run) = self.ask(part, |part| part.run(stream))? else { continue };
+            let Some(mut run) = self.ask(part, |part| part.run(stream, key))? else { continue };
             let begins = run.first_revision == 0;
             if part.first_position() + u64::from(part.events()) > end {
                 run.count = self.run_before(part, stream, run, end)?;
@@ -366,9 +372,12 @@ impl Index {
         run: Run,
         position: u64,
     ) -> Result<u64, ScanError> {
-        let numbers = self.stream_numbers(part, stream, 0..run.count)?;
-        let first = part.first_position();
-        Ok(numbers.partition_point(|number| first + u64::from(*number) < position) as u64)
+        let Some(number) = position.checked_sub(part.first_position()) else { return Ok(0) };
+        let number = u32::try_from(number).ok().filter(|number| *number < part.events());
+        let Some(number) = number else { return Ok(run.count) };
+        let end = self.addresses(part, &[number])?[0];
+        let addresses = self.stream_addresses(part, stream, 0..run.count)?;
+        Ok(addresses.partition_point(|address| *address < end) as u64)
     }
 
     /// The numbers of a part's events that match a query, from one position up to another.
@@ -421,6 +430,10 @@ impl Index {
             Part::File(_) => None,
         }
     }
+}
+
+fn in_segment(segment: u32, offsets: Vec<u32>) -> Vec<Address> {
+    offsets.into_iter().map(|offset| Address { segment, offset }).collect()
 }
 
 /// The bytes of the index file of a sealed segment.

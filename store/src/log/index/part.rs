@@ -8,7 +8,7 @@ use annals_core::{EventQuery, StreamName};
 
 use super::SharedPart;
 use super::file::{FilePart, Run};
-use super::hash::Term;
+use super::hash::{Key, Term};
 use super::query::Lists;
 use crate::log::error::ScanError;
 
@@ -50,32 +50,42 @@ impl Part {
         }
     }
 
-    /// The stream's events in it.
-    pub(crate) fn run(&self, stream: &StreamName) -> Result<Option<Run>, ScanError> {
+    /// The stream's events in it; `key` is the stream's.
+    pub(crate) fn run(&self, stream: &StreamName, key: Key<'_>) -> Result<Option<Run>, ScanError> {
         match self {
             Part::Memory(part) => Ok(part.read().streams.get(stream).map(|events| Run {
                 first_revision: events.first_revision,
                 count: events.numbers.len() as u64,
             })),
-            Part::File(part) => part.run(stream.as_str()),
+            Part::File(part) => part.run(key),
         }
     }
 
-    /// The numbers of a stream's events, by their places in its run.
-    pub(crate) fn stream_numbers(
+    /// Where a stream's events begin in the segment, by their places in its run.
+    pub(crate) fn stream_offsets(
         &self,
         stream: &StreamName,
         places: Range<u64>,
     ) -> Result<Vec<u32>, ScanError> {
-        let term = Term::Stream(stream.as_str());
         let place = |place: u64| usize::try_from(place).unwrap_or(usize::MAX);
-        let cut = |numbers: &[u32]| {
-            let to = place(places.end).min(numbers.len());
-            numbers[place(places.start).min(to)..to].to_vec()
+        let cut = |list: &[u32]| {
+            let to = place(places.end).min(list.len());
+            place(places.start).min(to)..to
         };
         match self {
-            Part::Memory(part) => Ok(cut(part.read().numbers(term))),
-            Part::File(part) => Ok(cut(&part.numbers(term)?)),
+            Part::Memory(part) => {
+                let part = part.read();
+                let numbers = part.numbers(Term::Stream(stream.as_str()));
+                let numbers = &numbers[cut(numbers)];
+                Ok(numbers.iter().map(|number| part.offsets[*number as usize]).collect())
+            }
+            Part::File(part) => {
+                let mut offsets = part.stream_offsets(stream.as_str())?;
+                let cut = cut(&offsets);
+                offsets.truncate(cut.end);
+                offsets.drain(..cut.start);
+                Ok(offsets)
+            }
         }
     }
 

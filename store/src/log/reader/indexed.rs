@@ -9,19 +9,25 @@ use bytes::Bytes;
 use super::gathered::Gathered;
 use super::{BATCH_EVENTS, Place, Read};
 use crate::log::address::Address;
-use crate::log::error::{Damage, Flaw, ScanError};
+use crate::log::error::{Flaw, ScanError};
 use crate::log::index::{Index, Part, StreamRun};
 
 /// Bytes of a stream read that are fetched at once, and the most that may lie between two events
 /// for that.
 const SPAN_BYTES: u32 = 256 << 10;
 const GAP_BYTES: u32 = 4 << 10;
+/// Frames that are read one by one into one block at most.
+const APART_MAX: usize = 64;
 
-/// The numbers of some events of one part.
-pub(super) struct Loaded {
-    part: Part,
-    /// The revision of the first number, where they are of a stream.
+/// Where the events of a stream stand in one part, from a revision on.
+pub(super) struct RunOfPart {
     first_revision: u64,
+    addresses: Vec<Address>,
+}
+
+/// The numbers of the events of one part that match a query.
+pub(super) struct Matches {
+    part: Part,
     numbers: Vec<u32>,
 }
 
@@ -33,6 +39,8 @@ impl Read {
         positions: Range<u64>,
     ) -> Result<Place, ReadError> {
         let index = &self.shared.index;
+        let metadata = Retention::stream_of(stream);
+        index.fetch([Some(stream), metadata.as_ref()].into_iter().flatten());
         let runs = index.runs(stream, self.end.events)?;
         let count = runs.last().map_or(0, |last| last.run.first_revision + last.run.count);
         let forwards = self.direction == Direction::Forwards;
@@ -52,27 +60,30 @@ impl Read {
                 if forwards { before..count } else { 0..before }
             }
         };
-        let shown = self.first_shown(stream, count, &runs)?;
+        let shown = match &metadata {
+            Some(metadata) => self.first_shown(stream, metadata, count, &runs)?,
+            None => 0,
+        };
         let left = left.start.max(shown)..left.end.max(shown);
         Ok(Place::Stream { runs, left, loaded: None })
     }
 
-    /// The first revision of a stream that is shown, of `count`.
+    /// The first revision of a stream that is shown, of `count`, as its metadata has it.
     fn first_shown(
         &self,
         stream: &StreamName,
+        metadata: &StreamName,
         count: u64,
         runs: &[StreamRun],
     ) -> Result<u64, ScanError> {
         let index = &self.shared.index;
-        let Some(metadata) = Retention::stream_of(stream) else { return Ok(0) };
-        let of_metadata = index.runs(&metadata, self.end.events)?;
+        let of_metadata = index.runs(metadata, self.end.events)?;
         let Some(StreamRun { part, run }) = of_metadata.last() else { return Ok(0) };
         let frame = |part, stream: &StreamName, place| {
-            let numbers = index.stream_numbers(part, stream, place..place + 1)?;
-            self.shared.segments.frame_at(index.addresses(part, &numbers)?[0])
+            let addresses = index.stream_addresses(part, stream, place..place + 1)?;
+            self.shared.segments.frame_at(addresses[0])
         };
-        let (bytes, event) = frame(part, &metadata, run.count - 1)?;
+        let (bytes, event) = frame(part, metadata, run.count - 1)?;
         let older = |revision: u64, since| {
             let place = runs.partition_point(|run| run.run.first_revision <= revision);
             let StreamRun { part, run } = &runs[place - 1];
@@ -94,22 +105,20 @@ impl Read {
         let most = self.left.min(BATCH_EVENTS as u64);
         let of_part = run.first_revision..run.first_revision + run.count;
         let revisions = stretch(left, &of_part, most, forwards);
-        let numbers = match loaded {
-            Some(loaded) if loaded.first_revision == run.first_revision => loaded.cut(&revisions),
-            _ => {
-                // Of a part in a file all numbers are read at once, of one in memory those that are asked for.
-                let whole = matches!(part, Part::File(_));
-                let first_revision = if whole { run.first_revision } else { revisions.start };
-                let upto = if whole { of_part.end } else { revisions.end };
-                let places = first_revision - run.first_revision..upto - run.first_revision;
-                let numbers = self.shared.index.stream_numbers(part, &stream, places)?;
-                let found = Loaded { part: part.clone(), first_revision, numbers };
-                let cut = found.cut(&revisions);
-                *loaded = whole.then_some(found);
-                cut
-            }
+        let held = loaded.as_ref().filter(|held| held.first_revision == run.first_revision);
+        let addresses = if let Some(held) = held {
+            held.cut(&revisions)
+        } else {
+            // Of a part in a file all are read at once, of one in memory those that are asked for.
+            let whole = matches!(part, Part::File(_));
+            let from = if whole { &of_part } else { &revisions };
+            let places = from.start - run.first_revision..from.end - run.first_revision;
+            let addresses = self.shared.index.stream_addresses(part, &stream, places)?;
+            let found = RunOfPart { first_revision: from.start, addresses };
+            let cut = found.cut(&revisions);
+            *loaded = whole.then_some(found);
+            cut
         };
-        let addresses = self.shared.index.addresses(part, &numbers)?;
         if forwards {
             left.start = revisions.end;
         } else {
@@ -130,7 +139,7 @@ impl Read {
         let first = part.first_position();
         if loaded.is_none() {
             let numbers = index.matching(&part, &self.wanted.filter.query, left.clone())?;
-            *loaded = Some(Loaded { part: part.clone(), first_revision: 0, numbers });
+            *loaded = Some(Matches { part: part.clone(), numbers });
         }
         let numbers = &mut loaded.as_mut().expect("it was just loaded").numbers;
         let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(BATCH_EVENTS);
@@ -163,8 +172,14 @@ impl Read {
     fn gather(&mut self, mut addresses: &[Address]) -> Result<Batch, ReadError> {
         let mut gathered = Gathered::default();
         while !addresses.is_empty() {
-            let (close, rest) = addresses.split_at(span_of(addresses));
-            self.gather_span(close, &mut gathered)?;
+            let (close, mut rest) = addresses.split_at(span_of(addresses));
+            if close.len() > 1 {
+                self.gather_span(close, &mut gathered)?;
+            } else {
+                let apart = apart(addresses);
+                rest = &addresses[apart..];
+                self.gather_apart(&addresses[..apart], &mut gathered)?;
+            }
             addresses = rest;
         }
         let first = gathered.first;
@@ -178,18 +193,6 @@ impl Read {
 
     /// Gathers the events at these addresses, which lie close together.
     fn gather_span(&mut self, close: &[Address], gathered: &mut Gathered) -> Result<(), ReadError> {
-        if let [address] = close {
-            let (bytes, event) = self.shared.segments.frame_at(*address)?;
-            gathered.bytes += bytes.len() as u64;
-            let block = Bytes::from(bytes);
-            return gathered.add(&self.wanted, &mut self.names, &block, 0, &event).map_err(
-                |flaw| {
-                    let path = self.shared.segments.path(address.segment);
-                    let offset = u64::from(address.offset);
-                    ScanError::from(Damage { file: path, offset, position: None, flaw }).into()
-                },
-            );
-        }
         let (Some(first), Some(last)) = (close.first(), close.last()) else { return Ok(()) };
         let mut scan = self.scan(*first, self.end.end)?;
         while scan.offset() <= last.offset {
@@ -200,13 +203,37 @@ impl Read {
         }
         Ok(())
     }
+
+    /// Gathers the events at these addresses, each of which lies far from the others: frame by frame, into one block that
+    /// they share.
+    fn gather_apart(
+        &mut self,
+        apart: &[Address],
+        gathered: &mut Gathered,
+    ) -> Result<(), ReadError> {
+        let Some(first) = apart.first() else { return Ok(()) };
+        let frames = self.shared.segments.frames(first.segment)?;
+        let (mut bytes, mut events) = (Vec::new(), Vec::with_capacity(apart.len()));
+        for address in apart {
+            let start = bytes.len();
+            events.push((start, frames.read(address.offset, &mut bytes)?));
+        }
+        gathered.bytes += bytes.len() as u64;
+        let block = Bytes::from(bytes);
+        for ((start, event), address) in events.iter().zip(apart) {
+            let added = gathered.add(&self.wanted, &mut self.names, &block, *start, event);
+            added.map_err(|flaw| ScanError::from(frames.damage(address.offset, flaw)))?;
+        }
+        Ok(())
+    }
 }
 
-impl Loaded {
-    fn cut(&self, revisions: &Range<u64>) -> Vec<u32> {
+impl RunOfPart {
+    fn cut(&self, revisions: &Range<u64>) -> Vec<Address> {
         let place =
             |revision: u64| usize::try_from(revision - self.first_revision).unwrap_or(usize::MAX);
-        self.numbers.get(place(revisions.start)..place(revisions.end)).unwrap_or_default().to_vec()
+        let cut = self.addresses.get(place(revisions.start)..place(revisions.end));
+        cut.unwrap_or_default().to_vec()
     }
 }
 
@@ -230,4 +257,10 @@ fn span_of(addresses: &[Address]) -> usize {
             && pair[1].offset - first.offset <= SPAN_BYTES
     });
     1 + close.count()
+}
+
+/// How many of the addresses, from the first on, are best read one by one and kept in one block.
+fn apart(addresses: &[Address]) -> usize {
+    let far = |place: &usize| span_of(&addresses[*place..]) == 1;
+    (0..addresses.len().min(APART_MAX)).take_while(far).count()
 }

@@ -21,7 +21,7 @@ use crate::log::shared::{Durable, Shared};
 
 use gathered::Gathered;
 pub(crate) use gathered::build;
-use indexed::Loaded;
+use indexed::{Matches, RunOfPart};
 
 /// Events per batch.
 pub(crate) const BATCH_EVENTS: usize = 1024;
@@ -75,9 +75,9 @@ enum Place {
     /// The whole log, backwards: everything before a position.
     Backwards { before: u64 },
     /// One stream: its revisions that are left.
-    Stream { runs: Vec<StreamRun>, left: Range<u64>, loaded: Option<Loaded> },
-    /// What the indexes say of a query: the positions that are left, and of one part the numbers of the matching events.
-    Query { left: Range<u64>, loaded: Option<Loaded> },
+    Stream { runs: Vec<StreamRun>, left: Range<u64>, loaded: Option<RunOfPart> },
+    /// What the indexes say of a query: the positions that are left, and the matching events of one part.
+    Query { left: Range<u64>, loaded: Option<Matches> },
 }
 
 impl Read {
@@ -87,8 +87,8 @@ impl Read {
         query: &ReadQuery,
         end: Durable,
     ) -> Result<Read, ReadError> {
-        let names = Names::new(Arc::clone(&shared.index));
         let wanted = Wanted::of(query);
+        let names = Names::new(Arc::clone(&shared.index), wanted.stream.clone());
         let left = query.limit.unwrap_or(u64::MAX);
         let direction = query.direction;
         let place = Place::Backwards { before: 0 };

@@ -37,7 +37,7 @@ pub(super) struct Indexing<'a> {
 
 impl<'a> Indexing<'a> {
     pub(super) fn new(index: &'a Arc<Index>, alone: bool) -> Indexing<'a> {
-        let names = Names::new(Arc::clone(index));
+        let names = Names::new(Arc::clone(index), None);
         Indexing { index, part: None, names, batch: Vec::new(), alone }
     }
 
