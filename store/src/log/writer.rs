@@ -13,8 +13,7 @@ use annals_core::disk::DiskFile;
 use super::encoder::{Encoder, Filled, Group, NewSegment};
 use super::format::checkpoint::Checkpoint;
 use super::format::frame::{self, CommitFrame};
-use super::format::lanes::Lanes;
-use super::format::tree::add_leaf;
+use super::format::tree::leaves;
 use super::format::{COMMIT_BYTES, Chain};
 use super::open_files::FileName;
 use super::preparer::{Job, SPARE};
@@ -131,16 +130,9 @@ impl Writer {
     /// Hashes the events of a batch; answers the commit frame that closes it. The encoder goes on with the next batch
     /// meanwhile: to hash an event takes about as long as all else that is done to store it.
     fn commit(&mut self, batch: &WrittenBatch) -> Vec<u8> {
-        let mut leaves = Vec::with_capacity(usize::try_from(batch.count).unwrap_or(0));
-        let mut lanes = Lanes::default();
-        for range in batch.each_frame() {
-            add_leaf(&mut lanes, &batch.frames[range], &mut leaves);
-        }
-        lanes.finish(&mut leaves);
+        let leaves = leaves(batch.each_frame().map(|range| &batch.frames[range]));
         let mut chain = Chain::behind(&self.chain);
-        for leaf in &leaves {
-            chain.add(leaf);
-        }
+        chain.add_all(&leaves);
         self.shared.tree.add(&leaves);
         self.chain = chain.finish();
         let commit = CommitFrame {

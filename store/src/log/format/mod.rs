@@ -6,7 +6,6 @@ pub(crate) mod frame;
 pub(crate) mod header;
 pub(crate) mod identity;
 pub(crate) mod index;
-pub(crate) mod lanes;
 pub(crate) mod manifest;
 pub(crate) mod tree;
 

@@ -1,10 +1,10 @@
 //! The hashes of a Merkle tree over all events, as RFC 6962 (section 2.1) builds it, and the entries of the file `tree`.
 
 use sha2::{Digest, Sha256};
+use tape_sha256::hash_many_prefixed;
 use uuid::Uuid;
 
 use super::frame::PREFIX_BYTES;
-use super::lanes::Lanes;
 use super::{FORMAT, put, u32_at};
 
 /// A hash.
@@ -19,27 +19,68 @@ const MAGIC: [u8; 8] = *b"ANNALTRE";
 /// What is hashed before an event, and before the two hashes below a node.
 const LEAF: u8 = 0;
 const NODE: u8 = 1;
+/// Events that wait to be hashed together at most, and bytes of them: a few times what the widest vectors take.
+const UNHASHED_MAX: usize = 64;
+const UNHASHED_BYTES_MAX: usize = 1 << 20;
 
 /// The hash of an event, given its frame: what follows the frame's prefix is the same wherever the event is stored.
 pub(crate) fn leaf(frame: &[u8]) -> Hash {
     Sha256::new().chain_update([LEAF]).chain_update(&frame[PREFIX_BYTES..]).finalize().into()
 }
 
-/// Adds an event, given its frame, to those that are hashed side by side: its hash is that of [`leaf`].
-pub(crate) fn add_leaf(lanes: &mut Lanes, frame: &[u8], leaves: &mut Vec<Hash>) {
-    lanes.add(LEAF, &frame[PREFIX_BYTES..], leaves);
+/// The hashes of events, given their frames: [`leaf`] of each, as many side by side as the processor can. It waits for each
+/// result before it goes on with the same event; the others fill that time, or the other lanes of its vectors.
+pub(crate) fn leaves<'a>(frames: impl Iterator<Item = &'a [u8]>) -> Vec<Hash> {
+    hashes(LEAF, frames.map(|frame| &frame[PREFIX_BYTES..]))
+}
+
+fn hashes<'a>(first: u8, contents: impl Iterator<Item = &'a [u8]>) -> Vec<Hash> {
+    let contents: Vec<_> = contents.collect();
+    let mut hashes = vec![Hash::default(); contents.len()];
+    hash_many_prefixed(&[first], &contents, &mut hashes);
+    hashes
+}
+
+/// Events that wait for others to be hashed with them, as [`leaves`] does it.
+#[derive(Default)]
+pub(crate) struct Unhashed {
+    /// Their frames, one behind the other, and where each ends.
+    frames: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Unhashed {
+    /// Adds an event, given its frame. Hashes go to `leaves` in the order of the events, sooner or later.
+    pub(crate) fn add(&mut self, frame: &[u8], leaves: &mut Vec<Hash>) {
+        self.frames.extend_from_slice(frame);
+        self.ends.push(self.frames.len());
+        if self.ends.len() >= UNHASHED_MAX || self.frames.len() >= UNHASHED_BYTES_MAX {
+            self.finish(leaves);
+        }
+    }
+
+    /// Hashes what still waits.
+    pub(crate) fn finish(&mut self, hashes: &mut Vec<Hash>) {
+        let mut begin = 0;
+        let frames = self.ends.iter().map(|end| {
+            let frame = &self.frames[begin..*end];
+            begin = *end;
+            frame
+        });
+        hashes.extend(leaves(frames));
+        self.frames.clear();
+        self.ends.clear();
+    }
 }
 
 /// The root over hashes of subtrees of one size, the last of which may be of any smaller size; of none, the hash of nothing.
-pub(crate) fn root(hashes: &[Hash]) -> Hash {
-    let (mut level, mut lanes) = (hashes.to_vec(), Lanes::default());
+pub(crate) fn root(subtrees: &[Hash]) -> Hash {
+    let mut level = subtrees.to_vec();
     // Pair by pair, so that a last one without another goes up as it is: that splits at the largest power of two too.
     while level.len() > 1 {
-        let mut above = Vec::with_capacity(level.len().div_ceil(2));
         let pairs = level.chunks_exact(2);
         let odd = pairs.remainder();
-        pairs.for_each(|pair| lanes.add(NODE, pair.as_flattened(), &mut above));
-        lanes.finish(&mut above);
+        let mut above = hashes(NODE, pairs.map(<[Hash]>::as_flattened));
         above.extend_from_slice(odd);
         level = above;
     }
@@ -77,4 +118,52 @@ fn checksum(number: u64, hash: &Hash) -> u32 {
 /// Where a node's entry stands.
 pub(crate) fn entry_offset(number: u64) -> u64 {
     TREE_HEADER_BYTES + number * ENTRY_BYTES as u64
+}
+
+#[cfg(not(schedules))]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_hashed_side_by_side_is_hashed_as_one_by_one(
+            contents in prop::collection::vec(prop::collection::vec(any::<u8>(), 24..600), 0..150),
+        ) {
+            let frames = || contents.iter().map(Vec::as_slice);
+            let one_by_one: Vec<_> = frames().map(leaf).collect();
+            prop_assert_eq!(&leaves(frames()), &one_by_one);
+            let (mut unhashed, mut hashes) = (Unhashed::default(), Vec::new());
+            frames().for_each(|frame| unhashed.add(frame, &mut hashes));
+            unhashed.finish(&mut hashes);
+            prop_assert_eq!(hashes, one_by_one);
+        }
+    }
+
+    #[test]
+    fn nodes_are_those_of_rfc_6962() {
+        let node = |left: &Hash, right: &Hash| -> Hash {
+            Sha256::new()
+                .chain_update([NODE])
+                .chain_update(left)
+                .chain_update(right)
+                .finalize()
+                .into()
+        };
+        let leaves: Vec<Hash> = (0..40).map(|number| [number; 32]).collect();
+        // By the definition: split at the largest power of two below the size.
+        fn expected(leaves: &[Hash], node: &impl Fn(&Hash, &Hash) -> Hash) -> Hash {
+            match leaves {
+                [leaf] => *leaf,
+                leaves => {
+                    let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+                    node(&expected(left, node), &expected(right, node))
+                }
+            }
+        }
+        for size in 1..=leaves.len() {
+            assert_eq!(root(&leaves[..size]), expected(&leaves[..size], &node), "{size} leaves");
+        }
+    }
 }

@@ -7,7 +7,6 @@ use crate::log::address::Address;
 use crate::log::error::{Damage, Flaw, OpenError, ScanError};
 use crate::log::format::Chain;
 use crate::log::format::frame::{CommitFrame, EventFrame, Frame};
-use crate::log::format::tree::add_leaf;
 use crate::log::scan::{Found, FrameScan};
 
 /// What is kept of the events that are read, and knows their streams.
@@ -40,7 +39,7 @@ impl<G: Gathering> Recovery<'_, G> {
         }
         self.gathering.event(block, found, event)?;
         let frame = &block[found.start..found.start + found.length];
-        add_leaf(&mut self.lanes, frame, &mut self.batch_leaves);
+        self.unhashed.add(frame, &mut self.batch_leaves);
         self.batch += 1;
         self.batch_time = coordinates.time;
         Ok(())
@@ -60,7 +59,7 @@ impl<G: Gathering> Recovery<'_, G> {
         {
             return Err(Flaw::Sequence.into());
         }
-        self.lanes.finish(&mut self.batch_leaves);
+        self.unhashed.finish(&mut self.batch_leaves);
         let mut chain = Chain::behind(&self.found.chain);
         chain.add_all(&self.batch_leaves);
         let broken = self.batch == 0 || chain.finish() != commit.chain;

@@ -22,8 +22,7 @@ use crate::log::format::checkpoint::Checkpoint;
 use crate::log::format::frame::{self, FrameIdentity};
 use crate::log::format::header::SegmentHeader;
 use crate::log::format::index::IndexHeader;
-use crate::log::format::lanes::Lanes;
-use crate::log::format::tree::Hash;
+use crate::log::format::tree::{Hash, Unhashed};
 use crate::log::index::{FIRST_OFFSET, Index};
 use crate::log::open_files::{FileName, OpenFiles};
 use crate::log::options::Sabotage;
@@ -63,9 +62,9 @@ struct Recovery<'a, G> {
     batch: u32,
     /// The time of the last event, of that batch too.
     batch_time: Timestamp,
-    /// The hashes of that batch's events, but for those that wait in `lanes`.
+    /// The hashes of that batch's events, but for those that are not hashed yet.
     batch_leaves: Vec<Hash>,
-    lanes: Lanes,
+    unhashed: Unhashed,
     /// A whole batch contradicts its streams: no tear does that.
     contradiction: bool,
     found: Recovered,
@@ -145,7 +144,7 @@ impl<'a, G: Gathering> Recovery<'a, G> {
             batch: 0,
             batch_time: Timestamp(i64::MIN),
             batch_leaves: Vec::new(),
-            lanes: Lanes::default(),
+            unhashed: Unhashed::default(),
             contradiction: false,
             found: Recovered {
                 end: Address { segment: 0, offset: 0 },
