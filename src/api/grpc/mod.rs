@@ -1,5 +1,5 @@
 //! The gRPC services, over the same functions as REST. The definitions stand in
-//! `proto/annals/v1/annals.proto`.
+//! `proto/annals/v1/annals.proto`; beside them stands the KurrentDB protocol.
 
 mod append;
 mod append_stream;
@@ -10,6 +10,10 @@ mod queries;
 
 use std::sync::Arc;
 
+use annals_store::protocol::features::FeaturesService;
+use annals_store::protocol::gossip::GossipService;
+use annals_store::protocol::wire::v1::gossip::gossip_server::GossipServer;
+use annals_store::protocol::wire::v1::server_features::server_features_server::ServerFeaturesServer;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tonic::codec::CompressionEncoding::Gzip;
@@ -75,7 +79,13 @@ impl Services {
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
             .build_v1()?;
-        let others = Routes::new(commands).add_service(queries).add_service(reflection).prepare();
+        let protocol = &state.protocol;
+        let others = Routes::new(commands)
+            .add_service(queries)
+            .add_service(reflection)
+            .add_service(ServerFeaturesServer::new(FeaturesService(Arc::clone(protocol))))
+            .add_service(GossipServer::new(GossipService(Arc::clone(protocol))))
+            .prepare();
         Ok(Services { events, others })
     }
 

@@ -375,7 +375,10 @@ impl AppendView for Encoder {
         }
         let index = &self.shared.index;
         let hash = index.hashes().id(id, stream.as_str().as_bytes());
-        for position in index.candidates(hash).map_err(unread)? {
+        let mut candidates = index.candidates(hash).map_err(unread)?;
+        // The newest counts where an id was written in several places.
+        candidates.sort_unstable();
+        for position in candidates.into_iter().rev() {
             let (bytes, event) = self.frame(position).map_err(unread)?;
             // Another identity may have the same hash.
             if event.id == id && bytes[event.stream] == *stream.as_str().as_bytes() {
