@@ -12,9 +12,26 @@ use super::wire::v1::server_features::{SupportedMethod, SupportedMethods};
 /// A service with its methods and what each of them can do.
 type Served = (&'static str, &'static [(&'static str, &'static [&'static str])]);
 
+/// A persistent subscription may be to a stream or to the whole log.
+const ALL: &[&str] = &["stream", "all"];
+
 /// Everything that is served, in lower case.
 const SERVED: &[Served] = &[
     ("event_store.client.gossip.gossip", &[("read", &[])]),
+    (
+        "event_store.client.persistent_subscriptions.persistentsubscriptions",
+        &[
+            ("create", ALL),
+            ("update", ALL),
+            ("delete", ALL),
+            ("read", ALL),
+            ("getinfo", ALL),
+            ("replayparked", ALL),
+            ("truncateparked", ALL),
+            ("list", ALL),
+            ("restartsubsystem", ALL),
+        ],
+    ),
     ("event_store.client.server_features.serverfeatures", &[("getsupportedmethods", &[])]),
     (
         "event_store.client.streams.streams",

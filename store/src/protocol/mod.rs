@@ -8,6 +8,7 @@ pub mod events;
 pub mod features;
 pub mod gossip;
 pub mod names;
+pub mod persistent;
 mod proposed;
 pub mod service;
 pub mod state;
