@@ -12,9 +12,13 @@ use std::sync::Arc;
 
 use annals_store::protocol::features::FeaturesService;
 use annals_store::protocol::gossip::GossipService;
+use annals_store::protocol::monitoring::MonitoringService;
+use annals_store::protocol::operations::OperationsService;
 use annals_store::protocol::persistent::PersistentService;
 use annals_store::protocol::streams::StreamsService;
 use annals_store::protocol::wire::v1::gossip::gossip_server::GossipServer;
+use annals_store::protocol::wire::v1::monitoring::monitoring_server::MonitoringServer;
+use annals_store::protocol::wire::v1::operations::operations_server::OperationsServer;
 use annals_store::protocol::wire::v1::persistent_subscriptions::persistent_subscriptions_server::PersistentSubscriptionsServer;
 use annals_store::protocol::wire::v1::server_features::server_features_server::ServerFeaturesServer;
 use annals_store::protocol::wire::v1::streams::streams_server::StreamsServer;
@@ -89,12 +93,17 @@ impl Services {
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
             .build_v1()?;
         let protocol = &state.protocol;
+        let persistent = PersistentService::new(protocol);
+        let operations =
+            OperationsService { protocol: Arc::clone(protocol), persistent: persistent.clone() };
         let others = Routes::new(commands)
             .add_service(queries)
             .add_service(reflection)
             .add_service(ServerFeaturesServer::new(FeaturesService(Arc::clone(protocol))))
             .add_service(GossipServer::new(GossipService(Arc::clone(protocol))))
-            .add_service(PersistentSubscriptionsServer::new(PersistentService::new(protocol)))
+            .add_service(MonitoringServer::new(MonitoringService(Arc::clone(protocol))))
+            .add_service(OperationsServer::new(operations))
+            .add_service(PersistentSubscriptionsServer::new(persistent))
             .prepare();
         let streams = StreamsServer::new(StreamsService(Arc::clone(protocol)))
             .max_decoding_message_size(KURRENT_BYTES_MAX.max(bytes_max));

@@ -18,6 +18,11 @@ const ALL: &[&str] = &["stream", "all"];
 /// Everything that is served, in lower case.
 const SERVED: &[Served] = &[
     ("event_store.client.gossip.gossip", &[("read", &[])]),
+    ("event_store.client.monitoring.monitoring", &[("stats", &[])]),
+    (
+        "event_store.client.operations.operations",
+        &[("restartpersistentsubscriptions", &[]), ("shutdown", &[])],
+    ),
     (
         "event_store.client.persistent_subscriptions.persistentsubscriptions",
         &[

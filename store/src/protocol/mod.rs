@@ -7,12 +7,16 @@ pub mod errors;
 pub mod events;
 pub mod features;
 pub mod gossip;
+pub mod monitoring;
 pub mod names;
+pub mod operations;
 pub mod persistent;
 mod proposed;
 pub mod service;
 pub mod state;
 pub mod streams;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod wire;
 pub mod writes;
 
