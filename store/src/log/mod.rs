@@ -2,6 +2,7 @@
 //! what stands where; `encoder` and `writer` append, `reader` and `subscription` read, `recovery`
 //! opens. docs/log-format.md describes the files. Nothing here knows what an event means.
 
+mod absent;
 mod address;
 mod backup;
 mod batches;

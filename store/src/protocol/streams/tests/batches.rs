@@ -18,7 +18,8 @@ use crate::protocol::wire::v1::streams::batch_append_req::{Options, ProposedMess
 use crate::protocol::wire::v1::streams::batch_append_resp::Result as Answered;
 use crate::protocol::wire::v1::streams::batch_append_resp::success::CurrentRevisionOption;
 use crate::protocol::wire::v1::streams::{BatchAppendReq, BatchAppendResp};
-use crate::protocol::wire::v1::{BadRequest, WrongExpectedVersion, wrong_expected_version};
+use crate::protocol::wire::v1::wrong_expected_version::CurrentStreamRevisionOption as Current;
+use crate::protocol::wire::v1::{BadRequest, WrongExpectedVersion};
 
 struct Call {
     requests: mpsc::UnboundedSender<Result<BatchAppendReq, Status>>,
@@ -94,13 +95,9 @@ fn more(status: &rpc::Status) -> String {
     match status.message.as_str() {
         "WrongExpectedVersion" => {
             let wrong = WrongExpectedVersion::decode(bytes).expect("a right message");
-            match wrong.current_stream_revision_option {
-                Some(
-                    wrong_expected_version::CurrentStreamRevisionOption::CurrentStreamRevision(
-                        revision,
-                    ),
-                ) => format!("wrong {revision}"),
-                _ => "wrong none".to_owned(),
+            match wrong.current_stream_revision_option.expect("one of them") {
+                Current::CurrentStreamRevision(revision) => format!("wrong {revision}"),
+                Current::CurrentNoStream(()) => "wrong none".to_owned(),
             }
         }
         "BadRequest" => BadRequest::decode(bytes).expect("a right message").message,

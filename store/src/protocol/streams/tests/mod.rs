@@ -184,10 +184,11 @@ impl Client {
             expected_stream_revision: Some(expected),
         });
         let deleted = self.service.delete(Request::new(DeleteReq { options })).await?;
-        match deleted.into_inner().position_option {
-            Some(delete_resp::PositionOption::Position(at)) => Ok(at.commit_position),
-            other => panic!("{other:?}"),
-        }
+        let position = deleted.into_inner().position_option;
+        let Some(delete_resp::PositionOption::Position(at)) = position else {
+            panic!("{position:?}")
+        };
+        Ok(at.commit_position)
     }
 
     async fn tombstone(
