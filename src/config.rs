@@ -27,6 +27,9 @@ pub struct Config {
     pub data_folder: PathBuf,
     /// Where the server listens, `HOST:PORT`; port 0 takes a free one.
     pub address: String,
+    /// The address that KurrentDB clients are sent to, `HOST:PORT`; without one, that where the
+    /// server listens.
+    pub advertise: Option<String>,
     /// What this process does.
     pub role: Role,
     /// Which event store: `embedded`. An `esdb://…` address is known but not served by this
@@ -157,6 +160,7 @@ impl Default for Config {
         Config {
             data_folder: PathBuf::from(".annals"),
             address: "127.0.0.1:2113".to_owned(),
+            advertise: None,
             role: Role::All,
             store: "embedded".to_owned(),
             fanout: Fanout::Embedded,
@@ -183,7 +187,7 @@ impl Default for Limits {
             query_timeout_ms: 30_000,
             header_timeout_ms: 10_000,
             requests_in_flight_max: 1_024,
-            subscriptions_max: 256,
+            subscriptions_max: 4_096,
             shutdown_timeout_ms: 10_000,
             ready_lag_max: 100_000,
         }
@@ -247,6 +251,11 @@ pub struct Flags {
 }
 
 impl Config {
+    /// Host and port that KurrentDB clients are sent to, where they are configured.
+    pub fn advertised(&self) -> Option<(&str, u16)> {
+        self.advertise.as_deref().and_then(fields::advertised)
+    }
+
     /// The configuration of this process: defaults, file, environment, flags.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ pub use event::{
 };
 pub use family::Family;
 pub use feed::{Batch, Feed};
-pub use metadata::Metadata;
+pub use metadata::{Content, Metadata};
 pub use process::Process;
 pub use projection::{Facts, Projection, ProjectionRegistry, RowKey, RowScope};
 pub use query::{Direction, EventQuery, Filter, Pattern, QueryItem, ReadQuery, Source, Start};

@@ -263,6 +263,14 @@ impl EventStore for MemoryStore {
         .boxed()
     }
 
+    fn stream_head(
+        &self,
+        stream: &StreamName,
+    ) -> BoxFuture<'static, Result<Option<Revision>, ReadError>> {
+        let count = self.log.lock().streams.get(stream).map_or(0, Vec::len);
+        Box::pin(async move { Ok(count.checked_sub(1).map(|last| Revision(last as u64))) })
+    }
+
     fn head(&self) -> Option<Position> {
         self.log.lock().events.last().map(|event| event.position)
     }

@@ -4,6 +4,8 @@
 //! Form: fields one after the other, each a kind byte, a length as unsigned LEB128, and that many bytes. Unknown kinds
 //! are skipped. Bytes that do not parse as such fields are `custom` as a whole.
 
+mod json;
+
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
@@ -34,6 +36,18 @@ pub struct Metadata {
     /// Another writer's bytes, unread.
     #[serde(skip)]
     pub custom: Bytes,
+    /// What a client of a foreign protocol said that the payload is; nothing on Annals' own events.
+    #[serde(skip)]
+    pub content: Option<Content>,
+}
+
+/// What a payload is, as a client of a foreign protocol has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// JSON, by the client's word.
+    Json,
+    /// Any bytes.
+    Bytes,
 }
 
 const CORRELATION: u8 = 1;
@@ -43,6 +57,25 @@ const TENANT: u8 = 4;
 const TRACEPARENT: u8 = 5;
 const TAG: u8 = 6;
 const CUSTOM: u8 = 7;
+const CONTENT: u8 = 8;
+
+impl Content {
+    /// The one byte that stands for it.
+    const fn byte(self) -> u8 {
+        match self {
+            Content::Json => 1,
+            Content::Bytes => 2,
+        }
+    }
+
+    fn of(value: &[u8]) -> Option<Content> {
+        match value {
+            [1] => Some(Content::Json),
+            [2] => Some(Content::Bytes),
+            _ => None,
+        }
+    }
+}
 
 impl Metadata {
     /// The compact form; empty metadata is no bytes.
@@ -50,7 +83,7 @@ impl Metadata {
         if *self == Metadata::default() {
             return Bytes::new();
         }
-        let mut out = Vec::with_capacity(64);
+        let mut out = Vec::with_capacity(64 + self.custom.len());
         let mut field = |kind: u8, value: &[u8]| {
             out.push(kind);
             put_length(&mut out, value.len());
@@ -74,6 +107,9 @@ impl Metadata {
         }
         if !self.custom.is_empty() {
             field(CUSTOM, &self.custom);
+        }
+        if let Some(content) = self.content {
+            field(CONTENT, &[content.byte()]);
         }
         out.into()
     }
@@ -99,6 +135,7 @@ impl Metadata {
                     metadata.tags.insert(text()?);
                 }
                 CUSTOM => metadata.custom = bytes.slice_ref(value),
+                CONTENT => metadata.content = Content::of(value),
                 _ => {} // A later version's field.
             }
         }
@@ -119,6 +156,20 @@ impl Metadata {
             Some((TAG, value)) => std::str::from_utf8(value).ok(),
             Some(_) | None => None,
         })
+    }
+
+    /// What the payload is and the bytes that came with it, of an event that a client of a foreign protocol wrote; nothing
+    /// of Annals' own events.
+    pub fn foreign_of(bytes: &[u8]) -> Option<(Content, &[u8])> {
+        let (mut content, mut custom) = (None, &[][..]);
+        for field in fields(bytes) {
+            match field? {
+                (CONTENT, value) => content = Content::of(value),
+                (CUSTOM, value) => custom = value,
+                _ => {}
+            }
+        }
+        content.map(|content| (content, custom))
     }
 
     /// The causation id alone: what the executor asks of every event it loads.
@@ -206,12 +257,15 @@ mod tests {
             actor in proptest::option::of(".{0,300}"),
             tags in proptest::collection::btree_set(".{0,200}", 0..4),
             custom in proptest::collection::vec(any::<u8>(), 0..40),
+            content in proptest::option::of(prop_oneof![Just(Content::Json), Just(Content::Bytes)]),
         ) {
             let metadata = Metadata {
-                causation: causation.map(Uuid::from_u128), actor, tags, custom: custom.into(),
+                causation: causation.map(Uuid::from_u128), actor, tags, custom: custom.into(), content,
                 ..Metadata::default()
             };
             let bytes = metadata.encode();
+            let foreign = content.map(|content| (content, &metadata.custom[..]));
+            prop_assert_eq!(Metadata::foreign_of(&bytes), foreign);
             prop_assert_eq!(Metadata::causation_of(&bytes), metadata.causation);
             prop_assert!(metadata.tags.iter().eq(Metadata::tags_of(&bytes)));
             prop_assert_eq!(Metadata::decode(&bytes), metadata);

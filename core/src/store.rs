@@ -30,6 +30,12 @@ pub trait EventStore: Send + Sync + 'static {
     /// `direction` do not apply. Batches tell `through` also while nothing matches. Ends only with an error.
     fn subscribe(&self, query: ReadQuery) -> BoxStream<'static, Result<Batch, ReadError>>;
 
+    /// The revision of the stream's last durable event, whether reads show it or not; nothing where it has none.
+    fn stream_head(
+        &self,
+        stream: &StreamName,
+    ) -> BoxFuture<'static, Result<Option<Revision>, ReadError>>;
+
     /// The position of the last durable event.
     fn head(&self) -> Option<Position>;
 
@@ -60,6 +66,10 @@ pub enum ExpectedRevision {
     /// The stream's last event has this revision and this id. What a pipelined writer asks, which decided on events
     /// that were not durable yet: if those failed, this must fail too, whoever else wrote meanwhile.
     Follows(Revision, EventId),
+    /// The events stand right behind this revision, or begin the stream: as [`ExpectedRevision::Exact`] and
+    /// [`ExpectedRevision::NoStream`], but an append is a repetition only where its events stand in that very place.
+    /// An id that the stream has elsewhere makes another event of it. This is KurrentDB's rule.
+    Behind(Option<Revision>),
 }
 
 /// Events for one stream.
@@ -137,6 +147,9 @@ pub enum AppendError {
     /// The append itself is wrong.
     #[error("the append is malformed: {0}")]
     Malformed(String),
+    /// It is neither new nor a repetition.
+    #[error("the append is malformed: some of its event ids are stored already and others are not")]
+    PartlyRepeated,
     /// Too many appends wait, or the disk is full; the text says which and what to do.
     #[error("the store takes no appends now: {0}")]
     TooMuch(String),
@@ -153,7 +166,7 @@ impl AppendError {
     pub fn family(&self) -> Family {
         match self {
             AppendError::Conflict { .. } | AppendError::ConditionFailed { .. } => Family::Conflict,
-            AppendError::Malformed(_) => Family::Malformed,
+            AppendError::Malformed(_) | AppendError::PartlyRepeated => Family::Malformed,
             AppendError::TooMuch(_) => Family::TooMuch,
             AppendError::ReadOnly(_) | AppendError::Unknown(_) => Family::Unavailable,
         }
@@ -169,7 +182,10 @@ fn expected_text(expected: ExpectedRevision) -> String {
         ExpectedRevision::Any => "anything".to_owned(),
         ExpectedRevision::NoStream => "no stream".to_owned(),
         ExpectedRevision::Exists => "an existing stream".to_owned(),
-        ExpectedRevision::Exact(revision) => format!("revision {revision}"),
+        ExpectedRevision::Exact(revision) | ExpectedRevision::Behind(Some(revision)) => {
+            format!("revision {revision}")
+        }
+        ExpectedRevision::Behind(None) => "no stream".to_owned(),
         ExpectedRevision::Follows(revision, id) => format!("revision {revision} by event {id}"),
     }
 }

@@ -153,11 +153,11 @@ impl UnderWay {
 fn lets(expected: ExpectedRevision, first: Revision) -> bool {
     match expected {
         ExpectedRevision::Any => true,
-        ExpectedRevision::NoStream => first == Revision(0),
+        ExpectedRevision::NoStream | ExpectedRevision::Behind(None) => first == Revision(0),
         ExpectedRevision::Exists => first > Revision(0),
         // Which event stands before it is not kept.
-        ExpectedRevision::Exact(last) | ExpectedRevision::Follows(last, _) => {
-            first.0.checked_sub(1) == Some(last.0)
-        }
+        ExpectedRevision::Exact(last)
+        | ExpectedRevision::Follows(last, _)
+        | ExpectedRevision::Behind(Some(last)) => first.0.checked_sub(1) == Some(last.0),
     }
 }

@@ -28,6 +28,7 @@ impl From<Result<Appended, AppendError>> for Outcome {
                 AppendError::Conflict { .. }
                 | AppendError::ConditionFailed { .. }
                 | AppendError::Malformed(_)
+                | AppendError::PartlyRepeated
                 | AppendError::TooMuch(_)
                 | AppendError::ReadOnly(_),
             ) => Outcome::Refused,

@@ -8,6 +8,7 @@ mod edge;
 mod grpc;
 mod guard;
 mod health;
+mod kurrent;
 mod log;
 mod openapi;
 mod parameters;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::routing::{MethodRouter, get, post};
 
 use super::state::ApiState;
-use super::{commands, debug, documentation, health, log, projections, queries};
+use super::{commands, debug, documentation, health, kurrent, log, projections, queries};
 
 /// How a route appears in the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -262,6 +262,18 @@ fn of_the_server() -> Vec<Route> {
     vec![
         server("/health/live", "Whether the process lives", &[(204, "")], get(health::live)),
         server("/health/ready", "Whether everything works", &[(204, "")], get(health::ready)),
+        server(
+            "/gossip",
+            "The members of the cluster, for KurrentDB clients",
+            &[(200, "Object")],
+            get(kurrent::gossip),
+        ),
+        server(
+            "/info",
+            "The version of the KurrentDB protocol",
+            &[(200, "Object")],
+            get(kurrent::info),
+        ),
         server("/metrics", "Metrics in Prometheus' format", &[(200, "Text")], get(health::metrics)),
         server("/openapi.json", "This document", &[(200, "Object")], get(documentation::document)),
         server("/docs", "This document, to read", &[(200, "Html")], get(documentation::page)),

@@ -24,6 +24,9 @@ const TIDY_EVERY: Duration = Duration::from_secs(5);
 /// An idle HTTP/2 connection is asked after this time whether anyone is there, and closed as long
 /// after.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Requests that one HTTP/2 connection may have open: more than are served at once, so that whoever asks for too much is
+/// told so instead of waiting for ever behind their own subscriptions.
+const STREAMS_MAX: u32 = 16_384;
 
 /// Why the server cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +113,7 @@ pub async fn serve(
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => break,
+            () = state.asked_to_stop.cancelled() => break,
             _ = tidy.tick() => {
                 if let Some(metrics) = &state.parts.metrics {
                     metrics.tidy();
@@ -152,7 +156,7 @@ fn connection_builder(state: &ApiState) -> Arc<auto::Builder<TokioExecutor>> {
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
         .max_frame_size(256 << 10)
-        .max_concurrent_streams(1024);
+        .max_concurrent_streams(STREAMS_MAX);
     Arc::new(connections)
 }
 

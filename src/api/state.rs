@@ -4,9 +4,13 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use annals_core::clock::SystemClock;
+use annals_core::random::SystemRandom;
 use annals_core::{EventStore, RecordedEvent, SchemaFingerprint, Schemas};
 use annals_replay::ReplaySource;
 use annals_replay::travel::Travel;
+use annals_store::log::{APPEND_BYTES_MAX, EVENT_BYTES_MAX};
+use annals_store::protocol::{Protocol, Settings};
 use annals_workers::{Catalogue, ClickHouse, Workers};
 use parking_lot::Mutex;
 use sqlx::PgPool;
@@ -19,6 +23,11 @@ use super::read_models::{PageBounds, ReadModels};
 use crate::config::{Config, Limits, Secret};
 use crate::router::Router;
 use crate::telemetry::Metrics;
+
+/// What of the largest append is left for what stands beside its events' contents.
+const APPEND_ROOM: usize = 64 << 10;
+/// What of the largest event is left for its names and numbers.
+const EVENT_ROOM: usize = 8 << 10;
 
 /// The parts of an engine that the interfaces work with.
 pub struct Parts {
@@ -66,6 +75,10 @@ pub struct ApiState {
     pub(super) work: Mutex<HashMap<String, Work>>,
     /// Set when the server stops.
     pub(super) stopping: CancellationToken,
+    /// Set by a caller who asks the server to stop.
+    pub(super) asked_to_stop: CancellationToken,
+    /// The KurrentDB protocol over the log.
+    pub(super) protocol: Arc<Protocol>,
 }
 
 impl ApiState {
@@ -76,14 +89,27 @@ impl ApiState {
             let workers = Arc::clone(&domain.workers);
             ReadModels::new(&domain.pool, &domain.catalogue, workers, &limits)
         });
+        let subscriptions = Arc::new(Semaphore::new(limits.subscriptions_max));
+        let (stopping, asked_to_stop) = (CancellationToken::new(), CancellationToken::new());
+        let protocol = Protocol::new(annals_store::protocol::Parts {
+            store: Arc::clone(&parts.store),
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+            open: Arc::clone(&subscriptions),
+            stopping: stopping.clone(),
+            asked_to_stop: asked_to_stop.clone(),
+            settings: protocol_settings(config, listening),
+        });
         Arc::new(ApiState {
             read_models,
             in_flight: Arc::new(Semaphore::new(limits.requests_in_flight_max)),
-            subscriptions: Arc::new(Semaphore::new(limits.subscriptions_max)),
+            subscriptions,
             api_key: config.api_key.clone(),
             loopback_only: listening.ip().is_loopback(),
             work: Mutex::default(),
-            stopping: CancellationToken::new(),
+            stopping,
+            asked_to_stop,
+            protocol,
             limits,
             parts,
         })
@@ -135,6 +161,24 @@ impl ApiState {
         if let Err(error) = schemas.refresh(&*self.parts.store).await {
             tracing::warn!(error = super::problem::chain(&error), "schemas cannot be read");
         }
+    }
+}
+
+/// What the KurrentDB protocol tells its clients, and its bounds: an event's are those of the log, less the names and
+/// numbers that stand with it there.
+fn protocol_settings(config: &Config, listening: SocketAddr) -> Settings {
+    let segment = usize::try_from(config.segment_bytes).unwrap_or(usize::MAX);
+    let append_bytes_max = APPEND_BYTES_MAX.min(segment) - APPEND_ROOM;
+    let (host, port) = config.advertised().map_or_else(
+        || (listening.ip().to_string(), listening.port()),
+        |(host, port)| (host.to_owned(), port),
+    );
+    Settings {
+        host,
+        port,
+        event_bytes_max: (EVENT_BYTES_MAX - EVENT_ROOM).min(append_bytes_max),
+        append_bytes_max,
+        write_timeout: config.limits.command_timeout(),
     }
 }
 

@@ -2,5 +2,6 @@
 //! no domain and no network; everything above reaches it through [`annals_core::EventStore`].
 
 pub mod log;
+pub mod protocol;
 
 pub use log::{Damage, Flaw, Log, LogOptions, LogStats, OpenError};

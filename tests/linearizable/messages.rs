@@ -21,7 +21,9 @@ fn write(write: &StreamWrite) -> proto::StreamWrite {
         ExpectedRevision::NoStream => Expected::State(ExpectedState::NoStream.into()),
         ExpectedRevision::Exists => Expected::State(ExpectedState::Exists.into()),
         ExpectedRevision::Exact(revision) => Expected::Revision(revision.0),
-        ExpectedRevision::Follows(..) => unreachable!("no message says so"),
+        ExpectedRevision::Follows(..) | ExpectedRevision::Behind(_) => {
+            unreachable!("no message says so")
+        }
     };
     let events = write.events.iter().map(new_event).collect();
     proto::StreamWrite { stream: write.stream.to_string(), expected: Some(expected), events }

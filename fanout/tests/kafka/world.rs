@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use annals_core::clock::{SimulatedClock, Timestamp};
 use annals_core::codec::{EventSchema, SchemaFingerprint, Schemas};
-use annals_core::event::{EventId, EventType, NewEvent, Position, RecordedEvent, StreamName};
+use annals_core::event::{
+    EventId, EventType, NewEvent, Position, RecordedEvent, Revision, StreamName,
+};
 use annals_core::feed::{Batch, Feed, FeedError};
 use annals_core::memory::MemoryStore;
 use annals_core::metadata::Metadata;
@@ -47,6 +49,12 @@ impl EventStore for Named {
     }
     fn subscribe(&self, query: ReadQuery) -> BoxStream<'static, Result<Batch, ReadError>> {
         self.store.subscribe(query)
+    }
+    fn stream_head(
+        &self,
+        stream: &StreamName,
+    ) -> BoxFuture<'static, Result<Option<Revision>, ReadError>> {
+        self.store.stream_head(stream)
     }
     fn head(&self) -> Option<Position> {
         self.store.head()

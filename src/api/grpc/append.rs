@@ -65,7 +65,7 @@ fn append_problem(error: &AppendError) -> Problem {
         AppendError::ConditionFailed { position } => {
             of("condition-failed").with("position", position.0)
         }
-        AppendError::Malformed(_) => of("malformed-append"),
+        AppendError::Malformed(_) | AppendError::PartlyRepeated => of("malformed-append"),
         AppendError::TooMuch(_) => of("too-many-appends"),
         AppendError::ReadOnly(_) => of("read-only"),
         AppendError::Unknown(_) => of("unknown-outcome"),
@@ -308,6 +308,7 @@ mod tests {
             (AppendError::Conflict { stream, expected, actual }, Code::Aborted, "wrong-revision"),
             (AppendError::ConditionFailed { position }, Code::Aborted, "condition-failed"),
             (AppendError::Malformed(text()), Code::InvalidArgument, "malformed-append"),
+            (AppendError::PartlyRepeated, Code::InvalidArgument, "malformed-append"),
             (AppendError::TooMuch(text()), Code::ResourceExhausted, "too-many-appends"),
             (AppendError::ReadOnly(text()), Code::Unavailable, "read-only"),
             (AppendError::Unknown(text()), Code::Unavailable, "unknown-outcome"),

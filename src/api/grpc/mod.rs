@@ -1,5 +1,5 @@
 //! The gRPC services, over the same functions as REST. The definitions stand in
-//! `proto/annals/v1/annals.proto`.
+//! `proto/annals/v1/annals.proto`; beside them stands the KurrentDB protocol.
 
 mod append;
 mod append_stream;
@@ -10,6 +10,18 @@ mod queries;
 
 use std::sync::Arc;
 
+use annals_store::protocol::features::FeaturesService;
+use annals_store::protocol::gossip::GossipService;
+use annals_store::protocol::monitoring::MonitoringService;
+use annals_store::protocol::operations::OperationsService;
+use annals_store::protocol::persistent::PersistentService;
+use annals_store::protocol::streams::StreamsService;
+use annals_store::protocol::wire::v1::gossip::gossip_server::GossipServer;
+use annals_store::protocol::wire::v1::monitoring::monitoring_server::MonitoringServer;
+use annals_store::protocol::wire::v1::operations::operations_server::OperationsServer;
+use annals_store::protocol::wire::v1::persistent_subscriptions::persistent_subscriptions_server::PersistentSubscriptionsServer;
+use annals_store::protocol::wire::v1::server_features::server_features_server::ServerFeaturesServer;
+use annals_store::protocol::wire::v1::streams::streams_server::StreamsServer;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tonic::codec::CompressionEncoding::Gzip;
@@ -44,12 +56,17 @@ mod proto {
 
 /// Where the methods of the log stand.
 const EVENTS: &str = "/annals.v1.Events/";
+/// Where those of the KurrentDB protocol stand that are called most.
+const STREAMS: &str = "/event_store.client.streams.Streams/";
+/// What a message of that protocol may take at least: clients send appends in pieces of any size.
+const KURRENT_BYTES_MAX: usize = 40 << 20;
 /// What a message may be larger than the largest JSON body: its other fields.
 const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 
 /// The services. The log's own stand beside the others: routing costs as much as the rest of a small append.
 pub(super) struct Services {
     events: EventsServer<EventService>,
+    streams: StreamsServer<StreamsService>,
     others: Routes,
 }
 
@@ -75,14 +92,31 @@ impl Services {
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
             .build_v1()?;
-        let others = Routes::new(commands).add_service(queries).add_service(reflection).prepare();
-        Ok(Services { events, others })
+        let protocol = &state.protocol;
+        let persistent = PersistentService::new(protocol);
+        let operations =
+            OperationsService { protocol: Arc::clone(protocol), persistent: persistent.clone() };
+        let others = Routes::new(commands)
+            .add_service(queries)
+            .add_service(reflection)
+            .add_service(ServerFeaturesServer::new(FeaturesService(Arc::clone(protocol))))
+            .add_service(GossipServer::new(GossipService(Arc::clone(protocol))))
+            .add_service(MonitoringServer::new(MonitoringService(Arc::clone(protocol))))
+            .add_service(OperationsServer::new(operations))
+            .add_service(PersistentSubscriptionsServer::new(persistent))
+            .prepare();
+        let streams = StreamsServer::new(StreamsService(Arc::clone(protocol)))
+            .max_decoding_message_size(KURRENT_BYTES_MAX.max(bytes_max));
+        Ok(Services { events, streams, others })
     }
 
     /// Answers a request.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<tonic::body::Body> {
-        let answered = if request.uri().path().starts_with(EVENTS) {
+        let path = request.uri().path();
+        let answered = if path.starts_with(EVENTS) {
             self.events.clone().call(request).await
+        } else if path.starts_with(STREAMS) {
+            self.streams.clone().call(request).await
         } else {
             self.others.clone().call(request).await
         };

@@ -13,6 +13,7 @@ use annals_core::{
 use bytes::Bytes;
 use hashbrown::HashSet;
 
+use super::absent::AbsentStreams;
 use super::address::Address;
 use super::error::ScanError;
 use super::format::COMMIT_BYTES;
@@ -80,6 +81,7 @@ pub(crate) struct Encoder {
     /// The index of the active segment.
     part: Option<SharedPart>,
     recent: RecentIds,
+    absent: AbsentStreams,
     /// The ids of the append that is being encoded that may have been met before.
     met: HashSet<EventId>,
     waiting: VecDeque<Request>,
@@ -108,6 +110,7 @@ impl Encoder {
             time: recovered.time,
             part,
             recent,
+            absent: AbsentStreams::default(),
             met: HashSet::new(),
             waiting: VecDeque::new(),
             bytes_ahead: 0,
@@ -239,6 +242,9 @@ impl Encoder {
         let mut part = part.write();
         let mut number = 0;
         for (write, head) in request.append.head.writes.iter().zip(&mut answer.revisions) {
+            if head.is_none() && !write.ids.is_empty() {
+                self.absent.begins(&write.stream);
+            }
             for id in &write.ids {
                 let revision = head.map_or(Revision(0), |head| Revision(head.0 + 1));
                 let contents = request.append.event(number);
@@ -345,7 +351,14 @@ impl Encoder {
 /// The log as the next append finds it, with what is not durable yet.
 impl AppendView for Encoder {
     fn head(&self, stream: &StreamName) -> Result<Option<Revision>, AppendError> {
-        self.shared.index.head(stream).map_err(unread)
+        if self.absent.holds(stream) {
+            return Ok(None);
+        }
+        let head = self.shared.index.head(stream).map_err(unread)?;
+        if head.is_none() {
+            self.absent.found(stream);
+        }
+        Ok(head)
     }
 
     fn event_at(
@@ -377,7 +390,10 @@ impl AppendView for Encoder {
         }
         let index = &self.shared.index;
         let hash = index.hashes().id(id, stream.as_str().as_bytes());
-        for position in index.candidates(hash).map_err(unread)? {
+        let mut candidates = index.candidates(hash).map_err(unread)?;
+        // The newest counts where an id was written in several places.
+        candidates.sort_unstable();
+        for position in candidates.into_iter().rev() {
             let address = index.address(position).map_err(unread)?;
             let (bytes, event) = self.frame(address).map_err(unread)?;
             // Another identity may have the same hash.

@@ -2,6 +2,7 @@
 //! what stands where; `encoder` and `writer` append, `reader` and `subscription` read, `recovery`
 //! opens. docs/log-format.md describes the files. Nothing here knows what an event means.
 
+mod absent;
 mod address;
 mod backup;
 mod batches;
@@ -45,7 +46,7 @@ use std::sync::Arc;
 use annals_core::disk::{Disk, DiskLock};
 use annals_core::{
     Append, AppendError, Appended, Batch, Clock, EventStore, Position, Random, ReadError,
-    ReadQuery, Start, StoreIdentity,
+    ReadQuery, Revision, Start, StoreIdentity, StreamName,
 };
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt};
@@ -226,6 +227,14 @@ impl EventStore for Log {
             Ok(()) => reading::subscribe(Arc::clone(&self.shared), query),
             Err(error) => futures::stream::iter([Err(error)]).boxed(),
         }
+    }
+
+    fn stream_head(
+        &self,
+        stream: &StreamName,
+    ) -> BoxFuture<'static, Result<Option<Revision>, ReadError>> {
+        let (shared, stream) = (Arc::clone(&self.shared), stream.clone());
+        Box::pin(reading::stream_head(shared, stream))
     }
 
     fn head(&self) -> Option<Position> {

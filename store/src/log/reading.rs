@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use annals_core::{Batch, ReadError, ReadQuery};
+use annals_core::{Batch, ReadError, ReadQuery, Revision, StreamName};
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{BoxStream, StreamExt, unfold};
 
@@ -63,6 +63,18 @@ fn fetch(mut read: Read) -> Step {
         Ok((read, batch))
     });
     ended(task).boxed()
+}
+
+/// A stream's last durable revision.
+pub(crate) async fn stream_head(
+    shared: Arc<Shared>,
+    stream: StreamName,
+) -> Result<Option<Revision>, ReadError> {
+    blocking(move || {
+        let end = shared.durable.borrow().events;
+        Ok(shared.index.head_before(&stream, end)?)
+    })
+    .await
 }
 
 /// A subscription as a stream.

@@ -243,6 +243,37 @@ impl Index {
         Ok(None)
     }
 
+    /// The last revision of a stream among the events before position `end`.
+    pub(crate) fn head_before(
+        &self,
+        stream: &StreamName,
+        end: u64,
+    ) -> Result<Option<Revision>, ScanError> {
+        let parts = self.parts();
+        self.fetch(&parts, stream);
+        for part in parts.iter().rev().filter(|part| part.first_position() < end) {
+            let Some(run) = self.ask(part, |part| part.run(stream))? else { continue };
+            let first = part.first_position();
+            let is_before = |place: u64| {
+                let numbers = self.stream_numbers(part, stream, place..place + 1)?;
+                Ok::<_, ScanError>(numbers.iter().all(|number| first + u64::from(*number) < end))
+            };
+            // Nearly always the last one is; a long run is not copied to find that out.
+            let (mut low, mut high) = (0, run.count);
+            let mut middle = run.count - 1;
+            while low < high {
+                if is_before(middle)? {
+                    low = middle + 1;
+                } else {
+                    high = middle;
+                }
+                middle = low + (high - low) / 2;
+            }
+            return Ok((run.first_revision + low).checked_sub(1).map(Revision));
+        }
+        Ok(None)
+    }
+
     /// The id of a stream's last event, where the active segment holds it.
     pub(crate) fn last_id(&self, stream: &StreamName) -> Option<(Revision, EventId, Position)> {
         match self.parts().last() {

@@ -59,6 +59,8 @@ fn any_append() -> impl Strategy<Value = Append> {
         1 => Just(ExpectedRevision::NoStream),
         1 => Just(ExpectedRevision::Exists),
         2 => (0_u64..6).prop_map(|revision| ExpectedRevision::Exact(Revision(revision))),
+        3 => prop::option::of(0_u64..4)
+            .prop_map(|revision| ExpectedRevision::Behind(revision.map(Revision))),
         1 => (0_u64..6, 0_u128..60).prop_map(|(revision, id)| {
             ExpectedRevision::Follows(Revision(revision), EventId(Uuid::from_u128(id)))
         }),
@@ -158,6 +160,14 @@ pub(super) fn compare(steps: &[Step], options: &LogOptions) -> Result<(), String
                 log = open();
             }
             Step::Wait(micros) => clock.advance(Duration::from_micros(*micros)),
+        }
+        for stream in STREAMS.map(stream) {
+            let [ours, theirs] =
+                [block_on(log.stream_head(&stream)), block_on(model.stream_head(&stream))]
+                    .map(|head| head.map_err(|error| error.to_string()));
+            if ours != theirs {
+                return Err(format!("{stream} is at {ours:?}, the model's at {theirs:?}"));
+            }
         }
         if log.head() != model.head() {
             return Err(format!("the head is {:?}, the model's {:?}", log.head(), model.head()));

@@ -1,0 +1,26 @@
+//! What KurrentDB clients ask over HTTP. All else of that protocol is gRPC.
+
+use std::sync::Arc;
+
+use annals_store::protocol::service::PROTOCOL_VERSION;
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use super::state::ApiState;
+
+/// `GET /gossip`.
+pub(super) async fn gossip(State(state): State<Arc<ApiState>>) -> Json<Value> {
+    Json(state.protocol.gossip_json())
+}
+
+/// `GET /info`.
+pub(super) async fn info() -> Json<Value> {
+    Json(json!({
+        "dbVersion": PROTOCOL_VERSION,
+        "esVersion": PROTOCOL_VERSION,
+        "state": "leader",
+        "features": { "projections": false, "userManagement": false, "atomPub": false },
+        "authentication": { "type": "insecure" },
+    }))
+}

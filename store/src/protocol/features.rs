@@ -1,0 +1,92 @@
+//! What clients may call. They ask first, and do not call what is not listed; so nothing is listed that is not served.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::service::{PROTOCOL_VERSION, Protocol};
+use super::wire::v1::Empty;
+use super::wire::v1::server_features::server_features_server::ServerFeatures;
+use super::wire::v1::server_features::{SupportedMethod, SupportedMethods};
+
+/// A service with its methods and what each of them can do.
+type Served = (&'static str, &'static [(&'static str, &'static [&'static str])]);
+
+/// A persistent subscription may be to a stream or to the whole log.
+const ALL: &[&str] = &["stream", "all"];
+
+/// Everything that is served, in lower case.
+const SERVED: &[Served] = &[
+    ("event_store.client.gossip.gossip", &[("read", &[])]),
+    ("event_store.client.monitoring.monitoring", &[("stats", &[])]),
+    (
+        "event_store.client.operations.operations",
+        &[("restartpersistentsubscriptions", &[]), ("shutdown", &[])],
+    ),
+    (
+        "event_store.client.persistent_subscriptions.persistentsubscriptions",
+        &[
+            ("create", ALL),
+            ("update", ALL),
+            ("delete", ALL),
+            ("read", ALL),
+            ("getinfo", ALL),
+            ("replayparked", ALL),
+            ("truncateparked", ALL),
+            ("list", ALL),
+            ("restartsubsystem", ALL),
+        ],
+    ),
+    ("event_store.client.server_features.serverfeatures", &[("getsupportedmethods", &[])]),
+    (
+        "event_store.client.streams.streams",
+        &[
+            ("read", &["position", "events"]),
+            ("append", &[]),
+            ("batchappend", &["deadline_duration"]),
+            ("delete", &[]),
+            ("tombstone", &[]),
+        ],
+    ),
+];
+
+/// The service.
+pub struct FeaturesService(pub Arc<Protocol>);
+
+#[tonic::async_trait]
+impl ServerFeatures for FeaturesService {
+    async fn get_supported_methods(
+        &self,
+        _: Request<Empty>,
+    ) -> Result<Response<SupportedMethods>, Status> {
+        let methods = SERVED.iter().flat_map(|(service, methods)| {
+            methods.iter().map(|(method, features)| SupportedMethod {
+                method_name: (*method).to_owned(),
+                service_name: (*service).to_owned(),
+                features: features.iter().map(|feature| (*feature).to_owned()).collect(),
+            })
+        });
+        Ok(Response::new(SupportedMethods {
+            methods: methods.collect(),
+            event_store_server_version: PROTOCOL_VERSION.to_owned(),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_in_lower_case_and_the_version_in_digits() {
+        for (service, methods) in SERVED {
+            assert_eq!(service.to_lowercase(), *service);
+            assert!(!methods.is_empty(), "{service}");
+            for (method, _) in *methods {
+                assert_eq!(method.to_lowercase(), *method);
+            }
+        }
+        let parts: Vec<_> = PROTOCOL_VERSION.split('.').map(str::parse::<u16>).collect();
+        assert!(parts.len() == 3 && parts.iter().all(Result::is_ok), "{PROTOCOL_VERSION}");
+    }
+}

@@ -1,0 +1,24 @@
+//! The KurrentDB protocol (gRPC, version 1) over any event store, so that its official clients work unchanged. It turns
+//! their requests into appends and reads of the store and the answers back; docs/kurrentdb.md tells what is
+//! served and what differs. It opens no socket: whoever does hands requests to the services.
+
+pub mod deletion;
+pub mod errors;
+pub mod events;
+pub mod features;
+pub mod gossip;
+pub mod monitoring;
+pub mod names;
+pub mod operations;
+pub mod persistent;
+mod proposed;
+pub mod service;
+pub mod state;
+pub mod streams;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod wire;
+pub mod writes;
+
+pub use errors::ProtocolError;
+pub use service::{Parts, Protocol, Settings};

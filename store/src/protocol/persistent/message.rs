@@ -1,0 +1,114 @@
+//! One event on its way to a consumer.
+
+use std::hash::Hasher as _;
+use std::sync::Arc;
+
+use annals_core::{EventId, Metadata, RecordedEvent, StreamName};
+use serde::Deserialize;
+use siphasher::sip::SipHasher13;
+
+use super::settings::Strategy;
+
+/// Where an event came from; what its being done means differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// From what the group follows: its revision in the stream, or its position in the whole log.
+    Source(u64),
+    /// From the group's parked events: the revision there of the link to it.
+    Parked(u64),
+}
+
+/// An event and the link that led to it; one of them is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Resolved {
+    /// The event; nothing where a link leads nowhere.
+    pub(crate) event: Option<RecordedEvent>,
+    /// The link, where there was one and it was to be resolved.
+    pub(crate) link: Option<RecordedEvent>,
+}
+
+impl Resolved {
+    /// The event that stands in what the group follows: the link, where there is one.
+    pub(crate) fn original(&self) -> Option<&RecordedEvent> {
+        self.link.as_ref().or(self.event.as_ref())
+    }
+
+    /// What is the same for events that are to go to one consumer.
+    pub(crate) fn pin(&self, strategy: Strategy) -> u64 {
+        let event = self.event.as_ref().or(self.link.as_ref());
+        let Some(event) = event else { return 0 };
+        match strategy {
+            Strategy::DispatchToSingle | Strategy::RoundRobin => 0,
+            Strategy::Pinned => hash(event.stream.as_str()),
+            Strategy::PinnedByCorrelation => match correlation(event) {
+                Some(correlation) => hash(&correlation),
+                None => hash(event.stream.as_str()),
+            },
+        }
+    }
+}
+
+/// An event on its way, and how often it was tried before. Clones share the event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Message {
+    /// What consumers name it by.
+    pub(crate) id: EventId,
+    /// Where it came from.
+    pub(crate) origin: Origin,
+    /// The same for events that are to go to one consumer.
+    pub(crate) pin: u64,
+    /// How often it was given to a consumer that did not finish it.
+    pub(crate) retry_count: u32,
+    /// The event.
+    pub(crate) content: Arc<Resolved>,
+}
+
+impl Message {
+    /// An event that no consumer was given yet.
+    pub(crate) fn new(content: Resolved, origin: Origin, strategy: Strategy) -> Option<Message> {
+        let id = content.original()?.id;
+        let pin = content.pin(strategy);
+        Some(Message { id, origin, pin, retry_count: 0, content: Arc::new(content) })
+    }
+}
+
+fn hash(text: &str) -> u64 {
+    let mut hasher = SipHasher13::new();
+    hasher.write(text.as_bytes());
+    hasher.finish()
+}
+
+/// The conversation that an event belongs to, by its metadata.
+fn correlation(event: &RecordedEvent) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Foreign {
+        #[serde(rename = "$correlationId")]
+        correlation: Option<String>,
+    }
+    let metadata: Metadata = event.metadata();
+    let foreign = || serde_json::from_slice::<Foreign>(&metadata.custom).ok()?.correlation;
+    metadata.correlation.map(|correlation| correlation.to_string()).or_else(foreign)
+}
+
+/// What a link's data names: the revision and the stream of an event.
+pub(crate) fn link_target(data: &[u8]) -> Option<(u64, StreamName)> {
+    let (revision, stream) = std::str::from_utf8(data).ok()?.split_once('@')?;
+    Some((revision.parse().ok()?, StreamName::new(stream).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_names_a_revision_and_a_stream() {
+        let target = |data: &str| {
+            link_target(data.as_bytes()).map(|(revision, stream)| (revision, stream.to_string()))
+        };
+        assert_eq!(target("7@order-1"), Some((7, "order-1".to_owned())));
+        assert_eq!(target("7@a@b"), Some((7, "a@b".to_owned())));
+        for wrong in ["", "7", "7@", "@a", "-1@a", "x@a"] {
+            assert_eq!(target(wrong), None, "{wrong}");
+        }
+    }
+}
