@@ -185,7 +185,7 @@ impl Default for Limits {
             query_timeout_ms: 30_000,
             header_timeout_ms: 10_000,
             requests_in_flight_max: 1_024,
-            subscriptions_max: 256,
+            subscriptions_max: 4_096,
             shutdown_timeout_ms: 10_000,
             ready_lag_max: 100_000,
         }

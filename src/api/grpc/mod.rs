@@ -12,8 +12,10 @@ use std::sync::Arc;
 
 use annals_store::protocol::features::FeaturesService;
 use annals_store::protocol::gossip::GossipService;
+use annals_store::protocol::streams::StreamsService;
 use annals_store::protocol::wire::v1::gossip::gossip_server::GossipServer;
 use annals_store::protocol::wire::v1::server_features::server_features_server::ServerFeaturesServer;
+use annals_store::protocol::wire::v1::streams::streams_server::StreamsServer;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tonic::codec::CompressionEncoding::Gzip;
@@ -48,12 +50,17 @@ mod proto {
 
 /// Where the methods of the log stand.
 const EVENTS: &str = "/annals.v1.Events/";
+/// Where those of the KurrentDB protocol stand that are called most.
+const STREAMS: &str = "/event_store.client.streams.Streams/";
+/// What a message of that protocol may take at least: clients send appends in pieces of any size.
+const KURRENT_BYTES_MAX: usize = 40 << 20;
 /// What a message may be larger than the largest JSON body: its other fields.
 const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 
 /// The services. The log's own stand beside the others: routing costs as much as the rest of a small append.
 pub(super) struct Services {
     events: EventsServer<EventService>,
+    streams: StreamsServer<StreamsService>,
     others: Routes,
 }
 
@@ -86,13 +93,18 @@ impl Services {
             .add_service(ServerFeaturesServer::new(FeaturesService(Arc::clone(protocol))))
             .add_service(GossipServer::new(GossipService(Arc::clone(protocol))))
             .prepare();
-        Ok(Services { events, others })
+        let streams = StreamsServer::new(StreamsService(Arc::clone(protocol)))
+            .max_decoding_message_size(KURRENT_BYTES_MAX.max(bytes_max));
+        Ok(Services { events, streams, others })
     }
 
     /// Answers a request.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<tonic::body::Body> {
-        let answered = if request.uri().path().starts_with(EVENTS) {
+        let path = request.uri().path();
+        let answered = if path.starts_with(EVENTS) {
             self.events.clone().call(request).await
+        } else if path.starts_with(STREAMS) {
+            self.streams.clone().call(request).await
         } else {
             self.others.clone().call(request).await
         };

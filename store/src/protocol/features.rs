@@ -16,6 +16,16 @@ type Served = (&'static str, &'static [(&'static str, &'static [&'static str])])
 const SERVED: &[Served] = &[
     ("event_store.client.gossip.gossip", &[("read", &[])]),
     ("event_store.client.server_features.serverfeatures", &[("getsupportedmethods", &[])]),
+    (
+        "event_store.client.streams.streams",
+        &[
+            ("read", &["position", "events"]),
+            ("append", &[]),
+            ("batchappend", &["deadline_duration"]),
+            ("delete", &[]),
+            ("tombstone", &[]),
+        ],
+    ),
 ];
 
 /// The service.

@@ -2,13 +2,18 @@
 //! their requests into appends and reads of the store and the answers back; docs/kurrentdb.md tells what is
 //! served and what differs. It opens no socket: whoever does hands requests to the services.
 
+pub mod deletion;
 pub mod errors;
 pub mod events;
 pub mod features;
 pub mod gossip;
 pub mod names;
+mod proposed;
 pub mod service;
+pub mod state;
+pub mod streams;
 pub mod wire;
+pub mod writes;
 
 pub use errors::ProtocolError;
 pub use service::{Parts, Protocol, Settings};

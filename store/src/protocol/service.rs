@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::errors::ProtocolError;
+use super::state::States;
 
 /// The version of KurrentDB whose protocol this is, as clients are told it. Some look at it to learn what a server can do,
 /// beside the list of methods.
@@ -50,12 +51,13 @@ pub struct Parts {
 pub struct Protocol {
     /// What it stands over.
     pub parts: Parts,
+    pub(crate) states: States,
 }
 
 impl Protocol {
     /// The protocol over these parts.
     pub fn new(parts: Parts) -> Arc<Protocol> {
-        Arc::new(Protocol { parts })
+        Arc::new(Protocol { parts, states: States::default() })
     }
 
     /// A place among the streams of events that are open.
