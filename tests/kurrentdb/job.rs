@@ -65,9 +65,9 @@ fn everything_is_served_over_a_store_on_a_server() {
     let serving = Server::start(&views, &["--store", &store]);
     let body = json!({"account": "A1", "amount": "12.5"});
     let (status, answer) = serving.command("trading", "deposit", &body);
-    assert_eq!(status, 200, "{answer}");
+    assert_eq!(status, 201, "{answer}");
     let position = answer["position"].as_u64().expect("a position");
-    let path = format!("/v1/trading_accounts/A1?not_before={position}");
+    let path = format!("/v1/trading_accounts/A1?not_before_position={position}");
     assert_eq!(serving.get(&path)["cash"], "12.5");
     assert_eq!(serving.stop().code, Some(0));
 

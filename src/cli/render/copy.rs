@@ -98,6 +98,18 @@ mod tests {
             other_streams: 2,
         };
         let text = store_copied(&StoreCopied::new(&copied, 8.0), Look::default());
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r"
+        WHAT                  FIGURE
+        events                1,234,567
+        of them appended now  1,000,000
+        streams               101
+        events per second     125000
+        seconds               8.00
+        digest of both        a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1
+        verified; positions and times are the target's own
+        12 events of the server's own streams ($…) stayed behind
+        1 streams were deleted for good: delete them in the target again
+        2 other streams are in the target
+        ");
     }
 }
