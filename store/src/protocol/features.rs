@@ -15,6 +15,8 @@ type Served = (&'static str, &'static [(&'static str, &'static [&'static str])])
 /// Everything that is served, in lower case.
 const SERVED: &[Served] = &[
     ("event_store.client.gossip.gossip", &[("read", &[])]),
+    ("event_store.client.monitoring.monitoring", &[("stats", &[])]),
+    ("event_store.client.operations.operations", &[("shutdown", &[])]),
     ("event_store.client.server_features.serverfeatures", &[("getsupportedmethods", &[])]),
     (
         "event_store.client.streams.streams",

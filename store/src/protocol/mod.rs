@@ -7,11 +7,15 @@ pub mod errors;
 pub mod events;
 pub mod features;
 pub mod gossip;
+pub mod monitoring;
 pub mod names;
+pub mod operations;
 mod proposed;
 pub mod service;
 pub mod state;
 pub mod streams;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod wire;
 pub mod writes;
 

@@ -9,6 +9,8 @@ mod options;
 mod read;
 mod service;
 mod subscription;
+#[cfg(test)]
+mod tests;
 mod told;
 
 pub use filter::filter;

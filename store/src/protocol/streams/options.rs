@@ -20,7 +20,7 @@ const WINDOW: u64 = 32;
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From<T> {
+pub(super) enum Beginning<T> {
     /// At the first event there is.
     Start,
     /// At this one; a subscription behind it.
@@ -39,7 +39,7 @@ pub(super) struct View {
 /// A read of one stream.
 pub(super) struct StreamRead {
     pub(super) stream: StreamName,
-    pub(super) from: From<Revision>,
+    pub(super) from: Beginning<Revision>,
     pub(super) direction: Direction,
     pub(super) count: u64,
     pub(super) view: View,
@@ -49,7 +49,7 @@ pub(super) struct StreamRead {
 
 /// A read of the whole log.
 pub(super) struct LogRead {
-    pub(super) from: From<Position>,
+    pub(super) from: Beginning<Position>,
     pub(super) direction: Direction,
     pub(super) count: u64,
     pub(super) filter: Filter,
@@ -59,13 +59,13 @@ pub(super) struct LogRead {
 /// A subscription to one stream.
 pub(super) struct StreamSubscription {
     pub(super) stream: StreamName,
-    pub(super) from: From<Revision>,
+    pub(super) from: Beginning<Revision>,
     pub(super) view: View,
 }
 
 /// A subscription to the whole log.
 pub(super) struct LogSubscription {
-    pub(super) from: From<Position>,
+    pub(super) from: Beginning<Position>,
     /// With the number of events after which a checkpoint is due.
     pub(super) filter: Option<(Filter, u64)>,
     pub(super) view: View,
@@ -106,8 +106,8 @@ impl Asked {
                 let stream = stream_name(asked.stream_identifier.as_ref())?;
                 let from = match asked.revision_option {
                     Some(RevisionOption::Revision(revision)) => at(revision)?.map(Revision),
-                    Some(RevisionOption::Start(_)) => From::Start,
-                    Some(RevisionOption::End(_)) => From::End,
+                    Some(RevisionOption::Start(_)) => Beginning::Start,
+                    Some(RevisionOption::End(_)) => Beginning::End,
                     None => return malformed("where to begin in the stream is missing"),
                 };
                 Ok(match count {
@@ -129,8 +129,8 @@ impl Asked {
                     Some(AllOption::Position(position)) => {
                         at(position.commit_position)?.map(Position)
                     }
-                    Some(AllOption::Start(_)) => From::Start,
-                    Some(AllOption::End(_)) => From::End,
+                    Some(AllOption::Start(_)) => Beginning::Start,
+                    Some(AllOption::End(_)) => Beginning::End,
                     None => return malformed("where to begin in the log is missing"),
                 };
                 Ok(match count {
@@ -149,25 +149,25 @@ impl Asked {
     }
 }
 
-impl<T> From<T> {
-    fn map<U>(self, wrap: impl FnOnce(T) -> U) -> From<U> {
+impl<T> Beginning<T> {
+    fn map<U>(self, wrap: impl FnOnce(T) -> U) -> Beginning<U> {
         match self {
-            From::Start => From::Start,
-            From::At(number) => From::At(wrap(number)),
-            From::End => From::End,
+            Beginning::Start => Beginning::Start,
+            Beginning::At(number) => Beginning::At(wrap(number)),
+            Beginning::End => Beginning::End,
         }
     }
 }
 
 /// A number of a revision or position; the last one of all means the end.
-fn at(number: u64) -> Result<From<u64>, ProtocolError> {
+fn at(number: u64) -> Result<Beginning<u64>, ProtocolError> {
     if number == u64::MAX {
-        return Ok(From::End);
+        return Ok(Beginning::End);
     }
     if number > i64::MAX as u64 {
         return malformed("a revision or position is 2^63-1 at most, or 2^64-1 for the end");
     }
-    Ok(From::At(number))
+    Ok(Beginning::At(number))
 }
 
 fn view(options: &Options) -> Result<View, ProtocolError> {

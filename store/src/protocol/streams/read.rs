@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 
 use super::links::is_link;
-use super::options::{From, LogRead, StreamRead, View};
+use super::options::{Beginning, LogRead, StreamRead, View};
 use crate::protocol::errors::ProtocolError;
 use crate::protocol::events::EventMessage;
 use crate::protocol::names::{identifier, is_hidden};
@@ -31,7 +31,8 @@ pub(super) fn response(content: Content) -> ReadResp {
 /// Batches of the store, event by event.
 pub(super) struct Cursor {
     pub(super) protocol: Arc<Protocol>,
-    batches: BoxStream<'static, Result<Batch, ReadError>>,
+    /// None behind their end.
+    batches: Option<BoxStream<'static, Result<Batch, ReadError>>>,
     events: Arc<Vec<RecordedEvent>>,
     place: usize,
     view: View,
@@ -50,7 +51,7 @@ impl Cursor {
         // Who looks for a first event may have come to the end.
         let batches = batches.fuse().boxed();
         let events = Arc::default();
-        Ok(Cursor { protocol, batches, events, place: 0, view, _permit: permit })
+        Ok(Cursor { protocol, batches: Some(batches), events, place: 0, view, _permit: permit })
     }
 
     /// The next event of the batch; nothing behind its last one.
@@ -65,9 +66,13 @@ impl Cursor {
 
     /// Fetches the next batch; how far it reaches, and whether nothing waits behind it.
     pub(super) async fn fetch(&mut self) -> Option<Result<(Option<Position>, bool), ReadError>> {
-        let batch = match self.batches.next().await? {
-            Ok(batch) => batch,
-            Err(error) => return Some(Err(error)),
+        let batch = match self.batches.as_mut()?.next().await {
+            Some(Ok(batch)) => batch,
+            Some(Err(error)) => return Some(Err(error)),
+            None => {
+                self.batches = None;
+                return None;
+            }
         };
         (self.events, self.place) = (batch.events, 0);
         Some(Ok((batch.through, batch.caught_up)))
@@ -118,12 +123,12 @@ pub(super) async fn read_stream(
         ReadQuery { direction: read.direction, ..ReadQuery::stream(read.stream).limit(read.count) };
     let forwards = read.direction == Direction::Forwards;
     let (query, begins) = match (read.from, forwards) {
-        (From::Start, true) => (query, Some(0)),
-        (From::Start, false) => (query.from(Start::Revision(Revision(0))), None),
-        (From::At(at), true) => (query.from(Start::Revision(at)), Some(at.0)),
-        (From::At(at), false) => (query.from(Start::Revision(at)), None),
-        (From::End, true) => (query.limit(0), None),
-        (From::End, false) => (query, None),
+        (Beginning::Start, true) => (query, Some(0)),
+        (Beginning::Start, false) => (query.from(Start::Revision(Revision(0))), None),
+        (Beginning::At(at), true) => (query.from(Start::Revision(at)), Some(at.0)),
+        (Beginning::At(at), false) => (query.from(Start::Revision(at)), None),
+        (Beginning::End, true) => (query.limit(0), None),
+        (Beginning::End, false) => (query, None),
     };
     let batches = protocol.parts.store.read(query);
     let mut cursor = Cursor::new(protocol, batches, read.view)?;
@@ -224,11 +229,13 @@ pub(super) fn read_log(protocol: Arc<Protocol>, read: LogRead) -> Result<Respons
         ..ReadQuery::all().filtered(read.filter).limit(read.count)
     };
     let query = match (read.from, read.direction) {
-        (From::Start, Direction::Forwards) | (From::End, Direction::Backwards) => query,
-        (From::Start, Direction::Backwards) | (From::End, Direction::Forwards) => query.limit(0),
+        (Beginning::Start, Direction::Forwards) | (Beginning::End, Direction::Backwards) => query,
+        (Beginning::Start, Direction::Backwards) | (Beginning::End, Direction::Forwards) => {
+            query.limit(0)
+        }
         // Forwards with the event there, backwards without it.
-        (From::At(at), Direction::Forwards) => query.from(Start::Position(at)),
-        (From::At(at), Direction::Backwards) => query.from(Start::After(at)),
+        (Beginning::At(at), Direction::Forwards) => query.from(Start::Position(at)),
+        (Beginning::At(at), Direction::Backwards) => query.from(Start::After(at)),
     };
     let left = query.limit.unwrap_or(0);
     let batches = protocol.parts.store.read(query.clone());
@@ -262,7 +269,7 @@ impl LogReading {
                     Some(at) if self.hidden > 0 => {
                         self.hidden = 0;
                         let query = self.query.clone().from(Start::After(at)).limit(self.left);
-                        self.cursor.batches = self.cursor.protocol.parts.store.read(query);
+                        self.cursor.batches = Some(self.cursor.protocol.parts.store.read(query));
                     }
                     Some(_) | None => return None,
                 },

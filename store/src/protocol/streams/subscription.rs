@@ -11,7 +11,7 @@ use prost_types::Timestamp as WireTimestamp;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::options::{From, LogSubscription, StreamSubscription};
+use super::options::{Beginning, LogSubscription, StreamSubscription};
 use super::read::{Cursor, Responses, response};
 use crate::protocol::errors::ProtocolError;
 use crate::protocol::names::{STREAM_DELETED, is_hidden};
@@ -90,9 +90,9 @@ pub(super) async fn subscribe_to_stream(
     protocol.check_readable(&asked.stream).await?;
     let query = ReadQuery::stream(asked.stream.clone());
     let (start, last) = match asked.from {
-        From::Start => (Start::Edge, None),
-        From::At(at) => (Start::Revision(Revision(at.0 + 1)), Some(at)),
-        From::End => {
+        Beginning::Start => (Start::Edge, None),
+        Beginning::At(at) => (Start::Revision(Revision(at.0 + 1)), Some(at)),
+        Beginning::End => {
             // The subscription begins before the head is read: what comes between is sent, and counts as sent.
             (Start::End, None)
         }
@@ -118,9 +118,9 @@ pub(super) fn subscribe_to_log(
     let (filter, interval) = asked.filter.unzip();
     let head = protocol.parts.store.head();
     let (start, through) = match asked.from {
-        From::Start => (Start::Edge, None),
-        From::At(at) => (Start::After(at), Some(at)),
-        From::End => (Start::End, head),
+        Beginning::Start => (Start::Edge, None),
+        Beginning::At(at) => (Start::After(at), Some(at)),
+        Beginning::End => (Start::End, head),
     };
     let query = ReadQuery::all().filtered(filter.unwrap_or_default()).from(start);
     let batches = protocol.parts.store.subscribe(query);

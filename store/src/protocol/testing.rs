@@ -1,0 +1,45 @@
+//! A protocol over a store in memory, for the tests of its services.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use annals_core::EventStore;
+use annals_core::clock::{SimulatedClock, Timestamp};
+use annals_core::memory::MemoryStore;
+use annals_core::random::SeededRandom;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::service::{Parts, Protocol, Settings};
+
+/// When the tests take place.
+pub(crate) const EPOCH: Timestamp = Timestamp(1_700_000_000_000_000);
+
+/// Two servers over one store do not make the same ids.
+static SEEDS: AtomicU64 = AtomicU64::new(0);
+
+/// A protocol over an empty store.
+pub(crate) fn protocol() -> Arc<Protocol> {
+    let clock = SimulatedClock::new(EPOCH);
+    protocol_over(Arc::new(MemoryStore::new(clock.clone())), &clock)
+}
+
+/// A protocol over this store.
+pub(crate) fn protocol_over(store: Arc<dyn EventStore>, clock: &SimulatedClock) -> Arc<Protocol> {
+    Protocol::new(Parts {
+        store,
+        clock: Arc::new(clock.clone()),
+        random: Arc::new(SeededRandom::new(SEEDS.fetch_add(1, Ordering::Relaxed))),
+        open: Arc::new(Semaphore::new(8)),
+        stopping: CancellationToken::new(),
+        asked_to_stop: CancellationToken::new(),
+        settings: Settings {
+            host: "127.0.0.1".to_owned(),
+            port: 2113,
+            event_bytes_max: 1000,
+            append_bytes_max: 3000,
+            write_timeout: Duration::from_secs(3),
+        },
+    })
+}
