@@ -68,7 +68,7 @@ fn everything_is_served_over_a_store_on_a_server() {
     assert_eq!(status, 201, "{answer}");
     let position = answer["position"].as_u64().expect("a position");
     let path = format!("/v1/trading_accounts/A1?not_before_position={position}");
-    assert_eq!(serving.get(&path)["cash"], "12.5");
+    assert_eq!(serving.get(&path)["cash"], "12.50000000");
     assert_eq!(serving.stop().code, Some(0));
 
     let read = on(&["events", "read", "--stream", "account-A1", "--json"]).exits_with(0);
