@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test torture torture-power fuzz bench bench-peers services-start services-stop fmt lint
+.PHONY: help setup demo test torture torture-power fuzz conformance bench bench-peers services-start services-stop fmt lint
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s%s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,9 @@ torture-power: ## Power cuts under the log on ext4, as root with FUSE and loop d
 
 fuzz: ## Every fuzz target for so long; needs nightly and cargo-fuzz (SECONDS=30)
 	@scripts/fuzz.sh $(or $(SECONDS),30)
+
+conformance: ## The tests of KurrentDB's Rust clients, against a fresh server
+	@scripts/conformance.sh
 
 bench: ## The benchmarks that the README's figures come from (ARGS="--json")
 	@scripts/setup.sh demo

@@ -29,6 +29,9 @@ pub struct Config {
     pub data_folder: PathBuf,
     /// Where the server listens, `HOST:PORT`; port 0 takes a free one.
     pub address: String,
+    /// The address that KurrentDB clients are sent to, `HOST:PORT`; without one, that where the
+    /// server listens.
+    pub advertise: Option<String>,
     /// What this process does.
     pub role: Role,
     /// Which event store: `embedded`, or a server that speaks the KurrentDB protocol,
@@ -159,6 +162,7 @@ impl Default for Config {
         Config {
             data_folder: PathBuf::from(".annals"),
             address: "127.0.0.1:2113".to_owned(),
+            advertise: None,
             role: Role::All,
             store: StoreChoice::embedded(),
             fanout: Fanout::Embedded,
@@ -249,6 +253,11 @@ pub struct Flags {
 }
 
 impl Config {
+    /// Host and port that KurrentDB clients are sent to, where they are configured.
+    pub fn advertised(&self) -> Option<(&str, u16)> {
+        self.advertise.as_deref().and_then(fields::advertised)
+    }
+
     /// The configuration of this process: defaults, file, environment, flags.
     ///
     /// # Errors

@@ -5,11 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use annals_core::Family;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use http::{HeaderMap, Request, Uri, header};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::problem::Problem;
 use super::state::ApiState;
+use crate::config::Secret;
 
 /// Lets a request in, with its place among those in flight where it needs one.
 ///
@@ -25,7 +27,7 @@ pub(super) fn admit<B>(
         return Ok(None);
     }
     match &state.api_key {
-        Some(key) if !presented(request.headers()).is_some_and(|given| key.matches(given)) => {
+        Some(key) if !is_known(request.headers(), key) => {
             let detail =
                 "right would be the header `Authorization: Bearer KEY` or `X-Api-Key: KEY`";
             return Err(Problem::new(Family::Unauthenticated, "unauthenticated", detail));
@@ -46,12 +48,25 @@ pub(super) fn admit<B>(
     })
 }
 
+fn is_known(headers: &HeaderMap, key: &Secret) -> bool {
+    presented(headers).is_some_and(|given| key.matches(given))
+        || password(headers).is_some_and(|given| key.matches(&given))
+}
+
 fn presented(headers: &HeaderMap) -> Option<&str> {
     if let Some(key) = headers.get("x-api-key") {
         return key.to_str().ok();
     }
     let (scheme, key) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}
+
+/// The password of a caller of the KurrentDB protocol, who signs in with a name and a password: the key, by any name.
+fn password(headers: &HeaderMap) -> Option<String> {
+    let (scheme, encoded) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let decoded = BASE64_STANDARD.decode(encoded.trim()).ok()?;
+    let (_, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    scheme.eq_ignore_ascii_case("basic").then(|| password.to_owned())
 }
 
 /// Without a key, only this machine is served; a page of another site whose name was made to point
@@ -108,5 +123,11 @@ mod tests {
         assert_eq!(presented(&headers("x-api-key", "k")), Some("k"));
         assert_eq!(presented(&headers("authorization", "Basic k")), None);
         assert_eq!(presented(&HeaderMap::new()), None);
+        // "admin:k", as KurrentDB clients sign in.
+        let basic = |value| password(&headers("authorization", value));
+        assert_eq!(basic("Basic YWRtaW46aw=="), Some("k".to_owned()));
+        for wrong in ["Basic k", "Basic YWRtaW4=", "Bearer YWRtaW46aw=="] {
+            assert_eq!(basic(wrong), None, "{wrong}");
+        }
     }
 }

@@ -169,9 +169,13 @@ impl ApiState {
 fn protocol_settings(config: &Config, listening: SocketAddr) -> Settings {
     let segment = usize::try_from(config.segment_bytes).unwrap_or(usize::MAX);
     let append_bytes_max = APPEND_BYTES_MAX.min(segment) - APPEND_ROOM;
+    let (host, port) = config.advertised().map_or_else(
+        || (listening.ip().to_string(), listening.port()),
+        |(host, port)| (host.to_owned(), port),
+    );
     Settings {
-        host: listening.ip().to_string(),
-        port: listening.port(),
+        host,
+        port,
         event_bytes_max: (EVENT_BYTES_MAX - EVENT_ROOM).min(append_bytes_max),
         append_bytes_max,
         write_timeout: config.limits.command_timeout(),

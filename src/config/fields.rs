@@ -36,6 +36,7 @@ const MILLISECONDS: &str = "a number of milliseconds from 1 to 3600000";
 const FIELDS: &[Field] = &[
     text("data_folder", "a path, such as \".annals\""),
     text("address", "HOST:PORT, such as \"127.0.0.1:2113\""),
+    text("advertise", "HOST:PORT, such as \"annals.example.com:2113\""),
     text(
         "role",
         "\"all\" or \"store\" (\"api\", \"relay\" and \"worker\" alone are not served yet)",
@@ -164,6 +165,11 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
     if port != Some(true) {
         return wrong("address", format!("found {:?}", config.address));
     }
+    if let Some(advertise) = &config.advertise
+        && advertised(advertise).is_none()
+    {
+        return wrong("advertise", format!("found {advertise:?}"));
+    }
     if !matches!(config.role, Role::All | Role::Store) {
         return wrong("role", "this role alone is not served yet".to_owned());
     }
@@ -206,6 +212,13 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
         }
     }
     Ok(())
+}
+
+/// Host and port of an address that clients are sent to.
+pub(super) fn advertised(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    Some((host, port)).filter(|_| !host.is_empty())
 }
 
 /// Every number with its bounds.

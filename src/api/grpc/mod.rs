@@ -12,8 +12,12 @@ use std::sync::Arc;
 
 use annals_store::protocol::features::FeaturesService;
 use annals_store::protocol::gossip::GossipService;
+use annals_store::protocol::monitoring::MonitoringService;
+use annals_store::protocol::operations::OperationsService;
 use annals_store::protocol::streams::StreamsService;
 use annals_store::protocol::wire::v1::gossip::gossip_server::GossipServer;
+use annals_store::protocol::wire::v1::monitoring::monitoring_server::MonitoringServer;
+use annals_store::protocol::wire::v1::operations::operations_server::OperationsServer;
 use annals_store::protocol::wire::v1::server_features::server_features_server::ServerFeaturesServer;
 use annals_store::protocol::wire::v1::streams::streams_server::StreamsServer;
 use http::{Request, Response};
@@ -92,6 +96,8 @@ impl Services {
             .add_service(reflection)
             .add_service(ServerFeaturesServer::new(FeaturesService(Arc::clone(protocol))))
             .add_service(GossipServer::new(GossipService(Arc::clone(protocol))))
+            .add_service(MonitoringServer::new(MonitoringService(Arc::clone(protocol))))
+            .add_service(OperationsServer::new(OperationsService(Arc::clone(protocol))))
             .prepare();
         let streams = StreamsServer::new(StreamsService(Arc::clone(protocol)))
             .max_decoding_message_size(KURRENT_BYTES_MAX.max(bytes_max));

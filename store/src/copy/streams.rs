@@ -8,9 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::CopyError;
 use crate::kurrent;
-
-/// The event that says that a stream was deleted for good.
-const TOMBSTONE: &str = "$streamDeleted";
+use crate::protocol::names::{STREAM_DELETED, TOMBSTONE_MARK};
 
 /// What becomes of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +26,11 @@ pub(super) enum Kind {
 }
 
 pub(super) fn kind_of(event: &RecordedEvent) -> Kind {
-    if event.event_type.as_str() == TOMBSTONE {
-        return Kind::Tombstone;
+    match event.event_type.as_str() {
+        STREAM_DELETED => return Kind::Tombstone,
+        // Annals' own server keeps one beside each tombstone, and takes none from clients.
+        TOMBSTONE_MARK => return Kind::System,
+        _ => {}
     }
     let name = event.stream.as_str();
     match name.strip_prefix("$$") {
