@@ -250,6 +250,7 @@ pub(super) fn read(
             Ok(under) => under.batches().boxed(),
             Err(error) => futures::stream::iter([Err(error)]).boxed(),
         })
+        .fuse()
         .boxed()
 }
 

@@ -179,6 +179,7 @@ pub(super) fn subscribe(
         Some((futures::stream::iter(items.into_iter().flatten()), (chunks, shown)))
     })
     .flatten()
+    .fuse()
     .boxed()
 }
 
