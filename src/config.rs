@@ -6,6 +6,7 @@
 mod error;
 mod fields;
 mod secret;
+mod store;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::ConfigError;
 pub use secret::Secret;
+pub use store::StoreChoice;
 
 /// Everything that can be configured. [`Config::load`] is how a program gets it,
 /// `Config::default()` how a test does.
@@ -32,9 +34,9 @@ pub struct Config {
     pub advertise: Option<String>,
     /// What this process does.
     pub role: Role,
-    /// Which event store: `embedded`. An `esdb://…` address is known but not served by this
-    /// version.
-    pub store: String,
+    /// Which event store: `embedded`, or a server that speaks the KurrentDB protocol,
+    /// `esdb://HOST:PORT?tls=false`.
+    pub store: StoreChoice,
     /// How events reach the projection workers.
     pub fanout: Fanout,
     /// The address of a PostgreSQL server, `postgres://…`; without one, Annals starts and stops its
@@ -162,7 +164,7 @@ impl Default for Config {
             address: "127.0.0.1:2113".to_owned(),
             advertise: None,
             role: Role::All,
-            store: "embedded".to_owned(),
+            store: StoreChoice::embedded(),
             fanout: Fanout::Embedded,
             database_url: None,
             libchdb: None,
@@ -227,8 +229,8 @@ pub struct Flags {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-    /// The event store: embedded
-    #[arg(long)]
+    /// The event store: embedded, or esdb://HOST:PORT of a server [environment: `ANNALS_STORE`]
+    #[arg(long, value_name = "STORE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,
     /// How events reach the workers: embedded or kafka

@@ -15,6 +15,7 @@ use annals_events::{MarketEvent, TradingEvent};
 use annals_fanout::{InProcessFeed, KafkaFeed, KafkaSettings, Relay, RelayHandle, RelayOptions};
 use annals_projections as projections;
 use annals_replay::travel::{Folds, Travel};
+use annals_store::kurrent::{AddressError, ConnectError, KurrentStore};
 use annals_store::log::{Log, LogOptions, OpenError};
 use annals_workers::{
     Catalogue, ClickHouse, ClickHouseOptions, PostgresOptions, PostgresServer, PostgresServerError,
@@ -39,8 +40,10 @@ pub enum Parts {
 
 /// The running parts. [`Engine::stop`] ends them in order; dropping it ends them too, less gently.
 pub struct Engine {
-    /// The log.
-    pub log: Arc<Log>,
+    /// The log in the data folder; none where the store is a server.
+    pub log: Option<Arc<Log>>,
+    /// The server; none where the store is the log in the data folder.
+    pub server: Option<Arc<KurrentStore>>,
     /// The log, as everything above sees it.
     pub store: Arc<dyn EventStore>,
     /// The writer schemas in the log.
@@ -83,6 +86,12 @@ pub enum EngineError {
     /// The log cannot be opened.
     #[error("the log cannot be opened")]
     Log(#[source] OpenError),
+    /// The store's address is none.
+    #[error("the address of the store is wrong")]
+    Address(#[source] AddressError),
+    /// The store's server cannot be used.
+    #[error(transparent)]
+    Server(ConnectError),
     /// The schemas in the log cannot be read.
     #[error("the schemas in the log cannot be read")]
     Schemas(#[source] ReadError),
@@ -109,6 +118,8 @@ impl EngineError {
         match self {
             EngineError::Folder { .. } | EngineError::CutOff => Family::Unavailable,
             EngineError::Log(source) => source.family(),
+            EngineError::Address(_) => Family::Malformed,
+            EngineError::Server(source) => source.family(),
             EngineError::Schemas(source) => source.family(),
             EngineError::Publish(source) => source.family(),
             EngineError::Postgres(source) => source.family(),
@@ -129,12 +140,25 @@ impl Engine {
             .map_err(|source| EngineError::Folder { folder: folder.clone(), source })?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
-        let log = open_log(config, Arc::clone(&clock), Arc::clone(&random)).await?;
-        let store: Arc<dyn EventStore> = log.clone();
+        let address = config.store.address().map_err(EngineError::Address)?;
+        let (log, server, store): (_, _, Arc<dyn EventStore>) = match address {
+            None => {
+                let log = open_log(config, Arc::clone(&clock), Arc::clone(&random)).await?;
+                (Some(Arc::clone(&log)), None, log)
+            }
+            Some(address) => {
+                let server = KurrentStore::connect(&address).await.map_err(EngineError::Server)?;
+                (None, Some(Arc::clone(&server)), server)
+            }
+        };
 
         let schemas = Schemas::load(&*store).await.map_err(EngineError::Schemas)?;
         for of_context in [MarketEvent::schemas(), TradingEvent::schemas()] {
             schemas.publish(&*store, of_context).await.map_err(EngineError::Publish)?;
+        }
+        if let Some(server) = &server {
+            // It is known by its first schema.
+            server.learn_identity().await.map_err(EngineError::Schemas)?;
         }
         let mut router = Router::new(Arc::clone(&store), schemas.clone(), clock, random);
         commands::register(&mut router);
@@ -149,7 +173,7 @@ impl Engine {
             }
         };
         let (router, catalogue) = (Arc::new(router), Arc::new(catalogue));
-        Ok(Engine { log, store, schemas, router, catalogue, travel, views })
+        Ok(Engine { log, server, store, schemas, router, catalogue, travel, views })
     }
 
     /// Ends the parts: the workers after their batch, then the databases, then the log.
@@ -157,7 +181,10 @@ impl Engine {
         if let Some(views) = self.views {
             views.stop().await;
         }
-        let log = self.log;
+        if let Some(server) = self.server {
+            server.close().await;
+        }
+        let Some(log) = self.log else { return };
         if let Err(error) = tokio::task::spawn_blocking(move || log.close()).await {
             tracing::error!(%error, "closing the log was cut off");
         }

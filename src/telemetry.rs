@@ -49,12 +49,17 @@ impl TelemetryError {
     }
 }
 
+/// The target under which the client of foreign stores logs.
+const FOREIGN_CLIENT: &str = "eventstore";
+
 /// Begins to log to standard error. To be called once.
 ///
 /// # Errors
 /// [`TelemetryError`].
 pub fn start_logs(log: &Log) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(&log.level)
+    // The client of foreign stores calls every fault an error; what becomes of one is told where it is handled.
+    let quiet = if log.level.contains(FOREIGN_CLIENT) { "" } else { ",eventstore=off" };
+    let filter = EnvFilter::try_new(format!("{}{quiet}", log.level))
         .map_err(|source| TelemetryError::Level { level: log.level.clone(), source })?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match log.format {

@@ -162,30 +162,6 @@ impl MemoryStore {
     }
 }
 
-/// Whether a read of this query, forwards or backwards, begins at or after this event.
-fn begun(query: &ReadQuery, event: &RecordedEvent) -> bool {
-    let forwards = query.direction == Direction::Forwards;
-    match query.start {
-        Start::Edge => true,
-        Start::End => false,
-        Start::Revision(start) if forwards => event.revision >= start,
-        Start::Revision(start) => event.revision <= start,
-        Start::Position(start) if forwards => event.position >= start,
-        Start::Position(start) => event.position <= start,
-        Start::After(start) if forwards => event.position > start,
-        Start::After(start) => event.position < start,
-        Start::Time(start) if forwards => event.time >= start,
-        Start::Time(start) => event.time <= start,
-    }
-}
-
-fn of_source(query: &ReadQuery, event: &RecordedEvent) -> bool {
-    match &query.source {
-        Source::All => true,
-        Source::Stream(stream) => event.stream == *stream,
-    }
-}
-
 impl EventStore for MemoryStore {
     fn append(&self, append: Append) -> BoxFuture<'static, Result<Appended, AppendError>> {
         let result = self.append_now(append);
@@ -199,10 +175,7 @@ impl EventStore for MemoryStore {
         let log = self.log.lock();
         let first_shown = log.first_shown(&query.source, self.clock.now());
         let wanted = |e: &&RecordedEvent| {
-            of_source(&query, e)
-                && e.revision >= first_shown
-                && begun(&query, e)
-                && query.filter.matches(e)
+            query.reaches(e) && e.revision >= first_shown && query.filter.matches(e)
         };
         let limit = query.limit.map_or(usize::MAX, |l| usize::try_from(l).unwrap_or(usize::MAX));
         let events: Vec<_> = match query.direction {
@@ -249,10 +222,7 @@ impl EventStore for MemoryStore {
                     Revision(0)
                 };
                 let wanted = |e: &&RecordedEvent| {
-                    of_source(&query, e)
-                        && e.revision >= shown
-                        && begun(&query, e)
-                        && query.filter.matches(e)
+                    query.reaches(e) && e.revision >= shown && query.filter.matches(e)
                 };
                 let events = Arc::new(fresh.iter().filter(wanted).cloned().collect());
                 let through = log.events.last().map(|event| event.position);

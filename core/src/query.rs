@@ -223,6 +223,31 @@ impl ReadQuery {
         ReadQuery { limit: Some(limit), ..self }
     }
 
+    /// Whether the query's source holds the event, and a read in its direction has begun by then.
+    pub fn reaches(&self, event: &RecordedEvent) -> bool {
+        let of_source = match &self.source {
+            Source::All => true,
+            Source::Stream(stream) => event.stream == *stream,
+        };
+        of_source && self.has_begun(event)
+    }
+
+    fn has_begun(&self, event: &RecordedEvent) -> bool {
+        let forwards = self.direction == Direction::Forwards;
+        match self.start {
+            Start::Edge => true,
+            Start::End => false,
+            Start::Revision(start) if forwards => event.revision >= start,
+            Start::Revision(start) => event.revision <= start,
+            Start::Position(start) if forwards => event.position >= start,
+            Start::Position(start) => event.position <= start,
+            Start::After(start) if forwards => event.position > start,
+            Start::After(start) => event.position < start,
+            Start::Time(start) if forwards => event.time >= start,
+            Start::Time(start) => event.time <= start,
+        }
+    }
+
     /// Whether it makes sense, the same for every store.
     ///
     /// # Errors

@@ -156,6 +156,15 @@ pub enum AppendError {
     /// The store stopped taking writes and must be restarted.
     #[error("the store is read-only: {0}")]
     ReadOnly(String),
+    /// The stream was deleted for good on the server, and takes no event ever again.
+    #[error("stream {stream} was deleted for good and takes no more events")]
+    Deleted {
+        /// The stream.
+        stream: StreamName,
+    },
+    /// The server lets this user not write.
+    #[error("the server does not allow the append: {0}")]
+    Denied(String),
     /// A sync failed or the connection broke: the events may or may not be stored. Repeat it with the same ids.
     #[error("the outcome of the append is not known: {0}")]
     Unknown(String),
@@ -168,6 +177,8 @@ impl AppendError {
             AppendError::Conflict { .. } | AppendError::ConditionFailed { .. } => Family::Conflict,
             AppendError::Malformed(_) | AppendError::PartlyRepeated => Family::Malformed,
             AppendError::TooMuch(_) => Family::TooMuch,
+            AppendError::Deleted { .. } => Family::Refusal,
+            AppendError::Denied(_) => Family::Denied,
             AppendError::ReadOnly(_) | AppendError::Unknown(_) => Family::Unavailable,
         }
     }
@@ -180,12 +191,11 @@ fn shown(revision: Option<Revision>) -> String {
 fn expected_text(expected: ExpectedRevision) -> String {
     match expected {
         ExpectedRevision::Any => "anything".to_owned(),
-        ExpectedRevision::NoStream => "no stream".to_owned(),
+        ExpectedRevision::NoStream | ExpectedRevision::Behind(None) => "no stream".to_owned(),
         ExpectedRevision::Exists => "an existing stream".to_owned(),
         ExpectedRevision::Exact(revision) | ExpectedRevision::Behind(Some(revision)) => {
             format!("revision {revision}")
         }
-        ExpectedRevision::Behind(None) => "no stream".to_owned(),
         ExpectedRevision::Follows(revision, id) => format!("revision {revision} by event {id}"),
     }
 }
@@ -204,6 +214,15 @@ pub enum ReadError {
         /// What was wrong.
         reason: String,
     },
+    /// The stream was deleted for good on the server.
+    #[error("stream {stream} was deleted for good")]
+    Deleted {
+        /// The stream.
+        stream: StreamName,
+    },
+    /// The server lets this user not read.
+    #[error("the server does not allow the read: {0}")]
+    Denied(String),
     /// A fault that passes.
     #[error("reading {attempt} failed")]
     Fault {
@@ -221,6 +240,8 @@ impl ReadError {
         match self {
             ReadError::Malformed(_) => Family::Malformed,
             ReadError::Damage { .. } => Family::Damage,
+            ReadError::Deleted { .. } => Family::NotFound,
+            ReadError::Denied(_) => Family::Denied,
             ReadError::Fault { .. } => Family::Unavailable,
         }
     }

@@ -30,6 +30,8 @@ impl From<Result<Appended, AppendError>> for Outcome {
                 | AppendError::Malformed(_)
                 | AppendError::PartlyRepeated
                 | AppendError::TooMuch(_)
+                | AppendError::Deleted { .. }
+                | AppendError::Denied(_)
                 | AppendError::ReadOnly(_),
             ) => Outcome::Refused,
         }

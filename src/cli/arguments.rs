@@ -13,8 +13,8 @@ use crate::config::Flags;
 pub(super) use debug::{DebugVerb, DiffArguments, HistoryArguments, StateArguments, Target};
 pub(super) use events::{AppendArguments, EventsVerb, ReadArguments, TailArguments, Which};
 pub(super) use store::{
-    StoreBackupArguments, StoreInfoArguments, StoreRepairArguments, StoreRestoreArguments,
-    StoreVerb, StoreVerifyArguments,
+    StoreBackupArguments, StoreCopyArguments, StoreInfoArguments, StoreRepairArguments,
+    StoreRestoreArguments, StoreVerb, StoreVerifyArguments,
 };
 
 const AFTER_HELP: &str = "\
@@ -45,6 +45,9 @@ pub(super) struct Global {
     /// The folder that holds the log and everything else [environment: `ANNALS_DATA_FOLDER`; default: .annals]
     #[arg(long, global = true, value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
+    /// The event store: embedded, or esdb://HOST:PORT?tls=false of a server [environment: `ANNALS_STORE`]
+    #[arg(long, global = true, value_name = "STORE")]
+    pub(super) store: Option<String>,
     /// How log lines on standard error look [environment: `ANNALS_LOG_FORMAT`]
     #[arg(long, global = true, value_name = "FORMAT")]
     pub(super) log_format: Option<Format>,
@@ -95,7 +98,7 @@ Examples:  annals command trading open-account --json '{\"account\": \"A001\"}'
     /// Travel in time: the state of a stream or a row at any moment, and what made it
     #[command(subcommand)]
     Debug(DebugVerb),
-    /// Look at the log itself, verify it, back it up, restore it, repair it
+    /// Look at the log itself, verify it, back it up, restore it, repair it, copy it
     #[command(subcommand)]
     Store(StoreVerb),
     /// Look at the schemas that events were written with
@@ -127,9 +130,6 @@ pub(super) struct ServeArguments {
     /// What this process does: all, or store, which is the log alone [environment: `ANNALS_ROLE`]
     #[arg(long)]
     pub(super) role: Option<String>,
-    /// The event store: embedded [environment: `ANNALS_STORE`]
-    #[arg(long)]
-    pub(super) store: Option<String>,
     /// How events reach the views: embedded or kafka [environment: `ANNALS_FANOUT`]
     #[arg(long)]
     pub(super) fanout: Option<String>,
@@ -277,8 +277,8 @@ impl Global {
             Format::Text => "text".to_owned(),
             Format::Json => "json".to_owned(),
         });
-        let (config, data) = (self.config.clone(), self.data.clone());
-        Flags { config, data, log_format, ..Flags::default() }
+        let (config, data, store) = (self.config.clone(), self.data.clone(), self.store.clone());
+        Flags { config, data, store, log_format, ..Flags::default() }
     }
 }
 
@@ -298,6 +298,9 @@ mod tests {
             "serve --data d --address 127.0.0.1:0 --store embedded --fanout kafka --insecure",
             "serve --config annals.toml --role all --log-format json -v",
             "demo --data d --trades t.csv --json --fanout kafka",
+            "demo --store esdb://127.0.0.1:2113?tls=false",
+            "events read --store esdb://127.0.0.1:2113?tls=false --json",
+            "store copy d esdb://127.0.0.1:2113?tls=false --json",
             "import trades t.csv.zst --data d --json",
             "command trading deposit --json {} --data d",
             "--data d command trading deposit --json {} --server http://127.0.0.1:2113",

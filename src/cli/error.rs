@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use annals_core::{AppendError, Family, ReadError, StreamName};
 use annals_replay::ReplayError;
 use annals_replay::travel::TravelError;
+use annals_store::copy::CopyError;
+use annals_store::kurrent::ConnectError;
 use annals_store::log::{BackupError, OpenError};
 
 use super::remote::RemoteError;
@@ -110,6 +112,20 @@ pub(super) enum CliError {
     /// A backup, a restore or a repair did not end well.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// A store was not copied.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// The server of a store cannot be used.
+    #[error(transparent)]
+    Server(#[from] ConnectError),
+    /// The verb is about files that a server keeps itself.
+    #[error(
+        "`annals store {verb}` works on the files of a log, and the store is a server, which keeps its own"
+    )]
+    ServersOwn {
+        /// The verb.
+        verb: &'static str,
+    },
     /// The log takes no writes any more.
     #[error("the log takes no writes any more: {reason}")]
     Poisoned {
@@ -146,12 +162,15 @@ impl CliError {
             CliError::Demo(error) => error.family(),
             CliError::Log(error) => error.family(),
             CliError::Backup(error) => error.family(),
+            CliError::Copy(error) => error.family(),
+            CliError::Server(error) => error.family(),
             CliError::NoLog { .. }
             | CliError::UnknownStream { .. }
             | CliError::UnknownProjection { .. } => Family::NotFound,
-            CliError::Argument { .. } | CliError::Json { .. } | CliError::NoTrades => {
-                Family::Malformed
-            }
+            CliError::Argument { .. }
+            | CliError::Json { .. }
+            | CliError::NoTrades
+            | CliError::ServersOwn { .. } => Family::Malformed,
             CliError::Runtime(_)
             | CliError::Input(_)
             | CliError::Output(_)
@@ -186,6 +205,9 @@ impl CliError {
             | CliError::Replay(_)
             | CliError::Log(_)
             | CliError::Backup(_)
+            | CliError::Copy(_)
+            | CliError::Server(_)
+            | CliError::ServersOwn { .. }
             | CliError::Poisoned { .. }
             | CliError::Stopped
             | CliError::Input(_) => false,
@@ -225,6 +247,14 @@ impl CliError {
             return Some(
                 "say where it is with --data DIR; `annals demo` and `annals serve` make a new one",
             );
+        }
+        if let CliError::ServersOwn { .. } = self {
+            return Some(
+                "use the server's own tools; `annals store copy` brings its events into a data folder",
+            );
+        }
+        if let CliError::Copy(CopyError::Differs { .. } | CopyError::Counts { .. }) = self {
+            return Some("copy into a store of its own, or remove what else writes to the target");
         }
         if let CliError::NoTrades = self {
             return Some("name one with --trades FILE; `make demo` fetches a million trades");

@@ -55,14 +55,17 @@ pub(super) async fn with_engine<T>(
 }
 
 async fn open(config: &Config, parts: Parts, missing: Missing) -> Result<Engine, CliError> {
-    if missing == Missing::Refuse && !config.data_folder.join("log").is_dir() {
+    let in_folder = config.store.is_embedded();
+    if missing == Missing::Refuse && in_folder && !config.data_folder.join("log").is_dir() {
         return Err(CliError::NoLog { folder: config.data_folder.clone() });
     }
     Ok(Engine::open(config, parts).await?)
 }
 
 /// The work, unless the program is asked to stop before it ends.
-async fn unless_stopped<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+pub(super) async fn unless_stopped<T>(
+    work: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
     tokio::select! {
         done = work => done,
         () = stop_asked() => Err(CliError::Stopped),

@@ -1,5 +1,6 @@
 //! Data as text for people: pure functions, so that a snapshot can hold each. JSON is not made here, it is the data.
 
+mod copy;
 mod debug;
 mod events;
 mod log;
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use super::output::Look;
 
+pub(super) use copy::{StoreCopied, store_copied};
 pub(super) use debug::{difference, history, snapshot};
 pub(super) use events::event_line;
 pub(super) use log::{

@@ -1,6 +1,7 @@
 //! The verbs. Each reads its arguments, does its work over the engine or a server, and prints its answer.
 
 mod command;
+mod copy;
 mod debug;
 mod demo;
 mod events;
@@ -71,7 +72,6 @@ fn with_serve(flags: Flags, arguments: &ServeArguments) -> Flags {
     Flags {
         address: arguments.address.clone(),
         role: arguments.role.clone(),
-        store: arguments.store.clone(),
         fanout: arguments.fanout.clone(),
         insecure: arguments.insecure,
         log_level: arguments.log_level.clone(),

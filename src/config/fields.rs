@@ -41,7 +41,7 @@ const FIELDS: &[Field] = &[
         "role",
         "\"all\" or \"store\" (\"api\", \"relay\" and \"worker\" alone are not served yet)",
     ),
-    text("store", "\"embedded\" (\"esdb://…\" is not served yet)"),
+    text("store", "\"embedded\" or \"esdb://HOST:PORT?tls=false\""),
     text("fanout", "\"embedded\" or \"kafka\""),
     shared("database_url", "DATABASE_URL", "\"postgres://USER:PASSWORD@HOST:PORT/DATABASE\""),
     text("libchdb", "the path of libchdb.so"),
@@ -121,7 +121,7 @@ pub(super) fn right(key: &str) -> &'static str {
 
 /// Whether values of this key must not be shown.
 pub(super) fn is_secret(key: &str) -> bool {
-    ["database_url", "api_key", "clickhouse.password"].contains(&key)
+    ["store", "database_url", "api_key", "clickhouse.password"].contains(&key)
 }
 
 /// Helps with a key that does not exist.
@@ -173,8 +173,8 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
     if !matches!(config.role, Role::All | Role::Store) {
         return wrong("role", "this role alone is not served yet".to_owned());
     }
-    if config.store != "embedded" {
-        return wrong("store", "this store is not served".to_owned());
+    if let Err(error) = config.store.address() {
+        return wrong("store", error.to_string());
     }
     if config.api_key.as_ref().is_some_and(|key| key.expose().chars().count() < 16) {
         return wrong("api_key", "it is too short to be safe".to_owned());

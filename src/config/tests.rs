@@ -76,8 +76,11 @@ fn well_known_variables_are_read_and_ours_win() {
 
 #[test]
 fn secrets_do_not_show() {
-    let variables =
-        [("DATABASE_URL", "postgres://canary"), ("ANNALS_API_KEY", "canary-canary-canary")];
+    let variables = [
+        ("DATABASE_URL", "postgres://canary"),
+        ("ANNALS_API_KEY", "canary-canary-canary"),
+        ("ANNALS_STORE", "esdb://ann:canary@h:2113"),
+    ];
     let config = load(None, &variables, Flags::default()).expect("a right configuration");
     let shown = format!("{config:?} {}", serde_json::to_string(&config).expect("plain data"));
     assert!(!shown.contains("canary"), "{shown}");
@@ -100,7 +103,8 @@ fn a_wrong_value_is_told_with_its_key_source_and_remedy() {
         load(None, &[("ANNALS_LIMITS_PAGE_ROWS", "0")], Flags::default()),
         load(None, &[("ANNALS_ADDRESS", "localhost")], Flags::default()),
         load(None, &[("ANNALS_FANOUT", "kafka")], Flags::default()),
-        load(None, &[("ANNALS_STORE", "esdb://h:2113")], Flags::default()),
+        load(None, &[("ANNALS_STORE", "http://h:2113")], Flags::default()),
+        load(None, &[("ANNALS_STORE", "esdb://ann:secret@h:port")], Flags::default()),
         load(None, &[], flags("worker")),
         load(None, &[], flags("king")),
         load(None, &[("ANNALS_CONFIG", "/nowhere/annals.toml")], Flags::default()),

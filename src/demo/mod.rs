@@ -168,14 +168,14 @@ pub async fn run(
 ) -> Result<Demo, DemoError> {
     let views = engine.views.as_ref().ok_or(DemoError::NoViews)?;
     let begun = Instant::now();
-    let before = engine.log.stats().events;
+    let before = totals::events(engine).await?;
     let millis = trade(engine, path, progress).await?;
     let import = begun.elapsed();
 
     let head = engine.store.head();
     catch_up(views, head, progress).await?;
     let whole = begun.elapsed();
-    let appended = engine.log.stats().events - before;
+    let appended = totals::events(engine).await? - before;
 
     let source = ReplaySource {
         store: engine.store.clone(),
@@ -185,8 +185,9 @@ pub async fn run(
         analytics: views.analytics.clone(),
     };
     let rebuilding = |at: rebuild::RebuildProgress| {
+        // By positions, which a server does not count one by one.
         let total = at.head.map_or(0, |head| head.0 + 1);
-        progress(Step::Rebuild(at.events.min(total), total));
+        progress(Step::Rebuild(at.position.map_or(0, |at| at.0 + 1).min(total), total));
     };
     let read_models = engine.catalogue.read_models().iter();
     let read_models: Vec<String> = read_models.map(|model| model.spec().name.to_owned()).collect();
@@ -202,7 +203,7 @@ pub async fn run(
         .await
         .map_err(|source| DemoError::Replay { what: "the verification", source })?;
 
-    let totals = totals::read(views, &engine.store, &engine.log).await?;
+    let totals = totals::read(engine, views).await?;
     let report = Report {
         trades: totals.trades,
         volume_usd: totals.volume_usd,

@@ -39,8 +39,8 @@ pub struct Report {
     pub rebuild_events_per_second: f64,
     /// Rebuilt against live, and live against history.
     pub verify: Verified,
-    /// Bytes of the log on disk.
-    pub store_bytes: u64,
+    /// Bytes of the log on disk; nothing where it is a server's.
+    pub store_bytes: Option<u64>,
 }
 
 /// Durations in seconds.
@@ -125,7 +125,7 @@ pub fn summary(report: &Report) -> String {
         ("rebuild, events per second", grouped_float(report.rebuild_events_per_second)),
         ("rows verified against history", grouped(report.verify.rows)),
         ("rows that differ", grouped(report.verify.mismatches)),
-        ("log on disk", format!("{} bytes", grouped(report.store_bytes))),
+        ("log on disk", log_on_disk(report.store_bytes)),
     ];
     table.add_rows(rows.map(|(what, figure)| [what.to_owned(), figure]));
     if let Some(column) = table.column_mut(1) {
@@ -148,6 +148,10 @@ pub fn plot(closes: &[(f32, f32)], columns: u32) -> String {
     // Writing into a String cannot fail.
     write!(text, "{chart}").expect("text grows in memory");
     text
+}
+
+fn log_on_disk(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "a server's".to_owned(), |bytes| format!("{} bytes", grouped(bytes)))
 }
 
 /// A number with a comma between thousands.

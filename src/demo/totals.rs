@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use annals_core::codec::SCHEMAS_STREAM;
-use annals_core::{EventStore, ReadQuery, StreamName};
-use annals_store::log::Log;
+use annals_core::{EventStore, Filter, ReadQuery, StreamName};
 use futures::StreamExt;
 use rust_decimal::Decimal;
 use sqlx::Row;
 
 use super::DemoError;
-use crate::engine::Views;
+use crate::engine::{Engine, Views};
 
 /// What the views hold.
 pub(super) struct Totals {
@@ -22,7 +21,7 @@ pub(super) struct Totals {
     pub(super) orders: u64,
     pub(super) fills: u64,
     pub(super) candles: u64,
-    pub(super) store_bytes: u64,
+    pub(super) store_bytes: Option<u64>,
 }
 
 const TOTALS: &str = "\
@@ -35,11 +34,7 @@ const TOTALS: &str = "\
         (SELECT coalesce(sum(fills), 0)::bigint FROM trading_accounts) AS fills";
 
 /// Reads the totals.
-pub(super) async fn read(
-    views: &Views,
-    store: &Arc<dyn EventStore>,
-    log: &Log,
-) -> Result<Totals, DemoError> {
+pub(super) async fn read(engine: &Engine, views: &Views) -> Result<Totals, DemoError> {
     let row = sqlx::query(TOTALS).fetch_one(&views.pool).await.map_err(DemoError::Postgres)?;
     let count = |column: &str| -> Result<u64, DemoError> {
         let count: i64 = row.try_get(column).map_err(DemoError::Postgres)?;
@@ -49,24 +44,31 @@ pub(super) async fn read(
         let value: Decimal = row.try_get(column).map_err(DemoError::Postgres)?;
         Ok(value.normalize())
     };
-    let stats = log.stats();
     Ok(Totals {
         trades: count("trades")?,
         volume_usd: decimal("volume_usd")?,
         last_price: decimal("last_price")?,
-        events: stats.events - system_events(store).await?,
+        events: events(engine).await?,
         accounts: count("accounts")?,
         orders: count("orders")?,
         fills: count("fills")?,
         candles: candles(views).await?,
-        store_bytes: stats.bytes,
+        store_bytes: engine.log.as_ref().map(|log| log.stats().bytes),
     })
 }
 
-/// The events that hold schemas; they are the log's own.
-async fn system_events(store: &Arc<dyn EventStore>) -> Result<u64, DemoError> {
+/// The events in the log, but for its own that hold schemas.
+pub(super) async fn events(engine: &Engine) -> Result<u64, DemoError> {
+    let Some(log) = &engine.log else {
+        let filter = Filter { no_system: true, ..Filter::default() };
+        return count(&engine.store, ReadQuery::all().filtered(filter)).await;
+    };
     let stream = StreamName::new(SCHEMAS_STREAM).expect("a valid constant");
-    let mut batches = store.read(ReadQuery::stream(stream));
+    Ok(log.stats().events - count(&engine.store, ReadQuery::stream(stream)).await?)
+}
+
+async fn count(store: &Arc<dyn EventStore>, query: ReadQuery) -> Result<u64, DemoError> {
+    let mut batches = store.read(query);
     let mut events = 0;
     while let Some(batch) = batches.next().await {
         events += batch.map_err(DemoError::Read)?.events.len() as u64;

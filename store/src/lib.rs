@@ -1,6 +1,9 @@
-//! The event store that is embedded in the process: one append-only log of segment files. It knows
-//! no domain and no network; everything above reaches it through [`annals_core::EventStore`].
+//! The event stores: the log that is embedded in the process, one append-only log of segment files, and any server that speaks
+//! the KurrentDB protocol; that protocol over any store; and copies from one store to another. It knows no domain;
+//! everything above reaches a store through [`annals_core::EventStore`].
 
+pub mod copy;
+pub mod kurrent;
 pub mod log;
 pub mod protocol;
 

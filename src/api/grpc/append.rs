@@ -67,6 +67,8 @@ fn append_problem(error: &AppendError) -> Problem {
         }
         AppendError::Malformed(_) | AppendError::PartlyRepeated => of("malformed-append"),
         AppendError::TooMuch(_) => of("too-many-appends"),
+        AppendError::Deleted { stream } => of("stream-deleted").with("stream", stream.to_string()),
+        AppendError::Denied(_) => of("append-denied"),
         AppendError::ReadOnly(_) => of("read-only"),
         AppendError::Unknown(_) => of("unknown-outcome"),
     }

@@ -37,6 +37,15 @@ event wanted, since an append is never divided.
 Examples:  annals store restore --from /mnt/backup/shop --data ./restored
            annals store restore --from /mnt/backup/shop --data ./tuesday --to 2018-01-02T00:00:00Z")]
     Restore(StoreRestoreArguments),
+    /// Copy the events of one store into another: of a data folder, or of a server by its esdb:// address
+    #[command(after_help = "\
+Only what the target lacks is appended: a copy that was stopped goes on where it was, and made again it brings what is
+new. Each stream's events are compared on both sides at the end. Positions and times are the target's own. A server's
+own streams ($…) stay behind, but for the metadata of streams ($$…), which is copied last.
+
+Examples:  annals store copy ./shop esdb://127.0.0.1:2113?tls=false
+           annals store copy esdb://127.0.0.1:2113?tls=false ./shop --json")]
+    Copy(StoreCopyArguments),
     /// Put a backup's bytes in the place of damaged ones
     #[command(after_help = "\
 Only where the hash chain proves that they are what stood there; else nothing is changed, and the answer says what
@@ -81,6 +90,16 @@ pub(crate) struct StoreRestoreArguments {
     /// The last position wanted, or a time in RFC 3339; everything where it is not said
     #[arg(long, value_name = "POSITION|TIME", value_parser = upto)]
     pub(crate) to: Option<Upto>,
+    #[command(flatten)]
+    pub(crate) shape: Shape,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreCopyArguments {
+    /// The store to copy: a data folder, or esdb://HOST:PORT
+    pub(crate) from: String,
+    /// The store to copy it into; a data folder is made where there is none
+    pub(crate) to: String,
     #[command(flatten)]
     pub(crate) shape: Shape,
 }

@@ -34,7 +34,12 @@ pub(super) async fn demo(config: &Config, arguments: DemoArguments) -> Result<Do
     if output.json {
         output.json(&done.report)?;
     } else {
-        let text = told(&done, &output, &config.data_folder.display().to_string());
+        let mut folder = config.data_folder.display().to_string();
+        if !config.store.is_embedded() {
+            // An address may hold a password.
+            folder.push_str(" --store …");
+        }
+        let text = told(&done, &output, &folder);
         output.text(&text)?;
     }
     let well = done.report.verify.mismatches == 0;

@@ -196,9 +196,11 @@ async fn follow(
 ) -> Result<(), CliError> {
     match source {
         Source::Local(engine) => {
-            note(
-                "nothing else can write to this folder meanwhile; --server follows a running server",
-            );
+            if engine.log.is_some() {
+                note(
+                    "nothing else can write to this folder meanwhile; --server follows a running server",
+                );
+            }
             let start = arguments.from_position.map_or(Start::End, Start::Position);
             let mut batches = engine.store.subscribe(query(&arguments.which).from(start));
             while let Some(batch) = batches.next().await {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use super::super::error::CliError;
 use super::super::exit::Done;
@@ -27,7 +28,9 @@ pub(super) async fn serve(config: &Config) -> Result<Done, CliError> {
         opened = Engine::open(config, parts) => opened?,
         () = stop_asked() => return Ok(Done::Well),
     };
-    let poisoned = engine.log.watch_poison();
+    // A server looks after its log itself.
+    let poisoned =
+        engine.log.as_ref().map_or_else(|| watch::channel(None).1, |log| log.watch_poison());
     let exchange = (parts == Parts::Views).then(|| {
         let accounts = engine.router.executor().expect("accounts are registered");
         RunningExchange::start(Arc::clone(&engine.store), engine.schemas.clone(), accounts)
@@ -54,7 +57,7 @@ async fn answer(
     let shutdown = async {
         tokio::select! {
             () = stop_asked() => {}
-            // The sender lives as long as the log, which outlives this.
+            // The sender lives as long as the log, which outlives this; a server has none.
             Ok(reason) = poisoned.wait_for(Option::is_some) => {
                 broken.lock().clone_from(&reason);
             }
@@ -79,10 +82,10 @@ fn served(engine: &Engine, metrics: Metrics) -> api::Parts {
         pool: views.pool.clone(),
         analytics: views.analytics.clone(),
     });
-    let log = Arc::clone(&engine.log);
+    let log = engine.log.clone();
     api::Parts {
         store: Arc::clone(&engine.store),
-        store_fault: Box::new(move || log.poisoned().map(|reason| reason.to_string())),
+        store_fault: Box::new(move || log.as_ref()?.poisoned().map(|reason| reason.to_string())),
         schemas: engine.schemas.clone(),
         travel: engine.travel.clone(),
         metrics: Some(metrics),

@@ -21,17 +21,34 @@ use super::super::open::{Missing, with_engine};
 use super::super::output::Output;
 use super::super::progress;
 use super::super::render::{self, BackupMade, LogRepaired, LogRestored, LogVerified, StoreInfo};
+use super::copy;
 use crate::config::Config;
 use crate::engine::{Engine, Parts};
 
 pub(super) async fn store(config: &Config, verb: StoreVerb) -> Result<Done, CliError> {
+    if let Some(verb) = of_files(&verb).filter(|_| !config.store.is_embedded()) {
+        return Err(CliError::ServersOwn { verb });
+    }
     match verb {
+        StoreVerb::Copy(arguments) => copy::copy(config, arguments).await,
         StoreVerb::Info(arguments) => info(config, arguments).await,
         // These read and write whole folders, and nothing else goes on beside them. They can be killed at any moment.
         StoreVerb::Verify(arguments) => blocking(|| verify(config, &arguments)),
         StoreVerb::Backup(arguments) => blocking(|| backup(config, &arguments)),
         StoreVerb::Restore(arguments) => blocking(|| restore(config, &arguments)),
         StoreVerb::Repair(arguments) => blocking(|| repair(config, &arguments)),
+    }
+}
+
+/// The name of a verb that works on the files of a log.
+fn of_files(verb: &StoreVerb) -> Option<&'static str> {
+    match verb {
+        StoreVerb::Info(_) => Some("info"),
+        StoreVerb::Verify(_) => Some("verify"),
+        StoreVerb::Backup(_) => Some("backup"),
+        StoreVerb::Restore(_) => Some("restore"),
+        StoreVerb::Repair(_) => Some("repair"),
+        StoreVerb::Copy(_) => None,
     }
 }
 
@@ -61,7 +78,8 @@ fn shown(bar: &ProgressBar) -> impl FnMut(u64, u64) {
 async fn info(config: &Config, arguments: StoreInfoArguments) -> Result<Done, CliError> {
     let folder = config.data_folder.join("log");
     let info = with_engine(config, Parts::Log, Missing::Refuse, async |engine| {
-        let (identity, stats) = (engine.store.identity(), engine.log.stats());
+        let log = engine.log.as_ref().expect("a server's store was refused above");
+        let (identity, stats) = (engine.store.identity(), log.stats());
         let (index_files, index_bytes) = index_files(&folder)?;
         Ok(StoreInfo {
             folder: folder.display().to_string(),

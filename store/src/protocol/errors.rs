@@ -81,6 +81,8 @@ impl From<ReadError> for ProtocolError {
         match error {
             ReadError::Malformed(_) => ProtocolError::Malformed(error.to_string()),
             ReadError::Damage { .. } => ProtocolError::Damage(error.to_string()),
+            ReadError::Deleted { stream } => ProtocolError::StreamDeleted(stream),
+            ReadError::Denied(_) => ProtocolError::AccessDenied,
             ReadError::Fault { ref source, .. } => {
                 ProtocolError::NotReady(format!("{error}: {source}"))
             }
@@ -98,6 +100,8 @@ impl From<AppendError> for ProtocolError {
             AppendError::Conflict { .. }
             | AppendError::ConditionFailed { .. }
             | AppendError::TooMuch(_) => ProtocolError::TooBusy,
+            AppendError::Deleted { stream } => ProtocolError::StreamDeleted(stream),
+            AppendError::Denied(_) => ProtocolError::AccessDenied,
             AppendError::ReadOnly(_) => ProtocolError::NotReady(error.to_string()),
             AppendError::Unknown(_) => ProtocolError::TimedOut(error.to_string()),
         }

@@ -249,27 +249,12 @@ impl Index {
         stream: &StreamName,
         end: u64,
     ) -> Result<Option<Revision>, ScanError> {
-        let parts = self.parts();
-        self.fetch(&parts, stream);
-        for part in parts.iter().rev().filter(|part| part.first_position() < end) {
-            let Some(run) = self.ask(part, |part| part.run(stream))? else { continue };
-            let first = part.first_position();
-            let is_before = |place: u64| {
-                let numbers = self.stream_numbers(part, stream, place..place + 1)?;
-                Ok::<_, ScanError>(numbers.iter().all(|number| first + u64::from(*number) < end))
-            };
-            // Nearly always the last one is; a long run is not copied to find that out.
-            let (mut low, mut high) = (0, run.count);
-            let mut middle = run.count - 1;
-            while low < high {
-                if is_before(middle)? {
-                    low = middle + 1;
-                } else {
-                    high = middle;
-                }
-                middle = low + (high - low) / 2;
-            }
-            return Ok((run.first_revision + low).checked_sub(1).map(Revision));
+        self.fetch(std::iter::once(stream));
+        let key = self.key(stream);
+        for part in self.parts().iter().rev().filter(|part| part.first_position() < end) {
+            let Some(run) = self.ask(part, |part| part.run(stream, key))? else { continue };
+            let before = self.run_before(part, stream, run, end)?;
+            return Ok((run.first_revision + before).checked_sub(1).map(Revision));
         }
         Ok(None)
     }
@@ -381,9 +366,7 @@ impl Index {
             }
             let Some(mut run) = self.ask(part, |part| part.run(stream, key))? else { continue };
             let begins = run.first_revision == 0;
-            if part.first_position() + u64::from(part.events()) > end {
-                run.count = self.run_before(part, stream, run, end)?;
-            }
+            run.count = self.run_before(part, stream, run, end)?;
             if run.count > 0 {
                 runs.push(StreamRun { part: part.clone(), run });
             }
@@ -407,6 +390,11 @@ impl Index {
         let number = u32::try_from(number).ok().filter(|number| *number < part.events());
         let Some(number) = number else { return Ok(run.count) };
         let end = self.addresses(part, &[number])?[0];
+        // Nearly always the last one is; a long run is not copied to find that out.
+        let last = self.stream_addresses(part, stream, run.count - 1..run.count)?;
+        if last.last().is_some_and(|address| *address < end) {
+            return Ok(run.count);
+        }
         let addresses = self.stream_addresses(part, stream, 0..run.count)?;
         Ok(addresses.partition_point(|address| *address < end) as u64)
     }

@@ -48,6 +48,8 @@ impl Cursor {
         view: View,
     ) -> Result<Cursor, ProtocolError> {
         let permit = protocol.open()?;
+        // Who looks for a first event may have come to the end.
+        let batches = batches.fuse().boxed();
         let events = Arc::default();
         Ok(Cursor { protocol, batches: Some(batches), events, place: 0, view, _permit: permit })
     }
