@@ -13,6 +13,13 @@ use super::problem::Problem;
 use super::state::ApiState;
 use crate::config::Secret;
 
+/// What clients of the KurrentDB protocol ask before they sign in: what is served, and where.
+const OPEN: [&str; 3] = [
+    "/event_store.client.server_features.ServerFeatures/GetSupportedMethods",
+    "/event_store.client.gossip.Gossip/Read",
+    "/gossip",
+];
+
 /// Lets a request in, with its place among those in flight where it needs one.
 ///
 /// # Errors
@@ -27,6 +34,7 @@ pub(super) fn admit<B>(
         return Ok(None);
     }
     match &state.api_key {
+        Some(_) if OPEN.contains(&path) => {}
         Some(key) if !is_known(request.headers(), key) => {
             let detail =
                 "right would be the header `Authorization: Bearer KEY` or `X-Api-Key: KEY`";
