@@ -224,10 +224,10 @@ impl Runner {
             Request::Replay(before, reply) => {
                 let from = self.group.replayed();
                 let end = before.unwrap_or(self.parked_end).min(self.parked_end);
-                let replay = self.keeping.replay(&self.configuration, from, end);
-                drop(reply.send(match replay {
-                    Ok(replay) => {
-                        self.replay = Some(replay).filter(|_| from < end);
+                let events = self.keeping.replay(&self.configuration, from, end);
+                drop(reply.send(match events {
+                    Ok(events) => {
+                        self.replay = Some(events).filter(|_| from < end);
                         Ok(())
                     }
                     Err(error) => Err(error.into()),
