@@ -55,9 +55,9 @@ impl Monitoring for MonitoringService {
         };
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let state = Some((Arc::clone(&self.0), ticks, permit));
-        let told = stream::unfold(state, |state| async {
-            let (protocol, mut ticks, permit) = state?;
+        let begin = Some((Arc::clone(&self.0), ticks, permit));
+        let told = stream::unfold(begin, |next| async {
+            let (protocol, mut ticks, permit) = next?;
             let stopping = protocol.parts.stopping.clone();
             tokio::select! {
                 biased;

@@ -172,9 +172,7 @@ impl Protocol {
 
     /// The append, decided on the state as it is remembered; nothing where that would not do.
     pub(crate) fn on_remembered(&self, proposal: &Proposal) -> Option<Append> {
-        if proposal.metastream.is_none() {
-            return None;
-        }
+        proposal.metastream.as_ref()?;
         match self.remembered(&proposal.stream) {
             None => Some(plain(proposal, None)),
             Some(state) if state.is_deleted || state.is_tombstoned => None,

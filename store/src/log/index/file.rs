@@ -19,10 +19,12 @@ use super::hash::{Hashes, Key, Term};
 pub(crate) type Pages = quick_cache::sync::Cache<(u32, u32), Bytes>;
 
 /// The bytes of an id in [`Section::Ids`] and of a term in [`Section::Terms`].
-const ID_BYTES: u64 = 8;
-const TERM_BYTES: u64 = 12;
+const ID_BYTES: usize = 8;
+const TERM_BYTES: usize = 12;
 /// The bytes of a block in [`Section::Blocks`].
-const BLOCK_BYTES: u64 = 8;
+const BLOCK_BYTES: usize = 8;
+/// [`PAGE_ROOM`], as places are counted.
+const ROOM: u64 = PAGE_ROOM as u64;
 
 /// What all index files of a log share.
 pub(crate) struct IndexFiles {
@@ -115,24 +117,24 @@ impl FilePart {
         if record.count > u64::from(self.header.events) {
             return Err(self.damage(Flaw::Length).into());
         }
-        let mut list = Vec::with_capacity(usize::try_from(record.count).unwrap_or(0));
-        let mut last = 0_u64;
+        let mut listed = Vec::with_capacity(usize::try_from(record.count).unwrap_or(0));
+        let mut sum = 0_u64;
         for _ in 0..record.count {
-            last = last.saturating_add(record.list.number()?);
-            let next = u32::try_from(last).ok().filter(|next| *next < end);
-            list.push(next.ok_or_else(|| self.damage(Flaw::Sequence))?);
+            sum = sum.saturating_add(record.list.number()?);
+            let next = u32::try_from(sum).ok().filter(|next| *next < end);
+            listed.push(next.ok_or_else(|| self.damage(Flaw::Sequence))?);
         }
-        Ok(list)
+        Ok(listed)
     }
 
     /// The numbers of events whose id may have this half of a hash.
     pub(crate) fn candidates(&self, id: u32) -> Result<Vec<u32>, ScanError> {
         let mut ids = self.cursor(Section::Ids);
         let mut entry = |at: u64| {
-            ids.seek(at * ID_BYTES);
-            ids.array::<{ ID_BYTES as usize }>()
+            ids.seek(at * ID_BYTES as u64);
+            ids.array::<ID_BYTES>()
         };
-        let count = self.header.section(Section::Ids).length / ID_BYTES;
+        let count = self.header.section(Section::Ids).length / ID_BYTES as u64;
         let mut at =
             search(count, u64::from(id) << 32, |at| Ok(u64::from(u32_at(&entry(at)?, 0)) << 32))?;
         let mut numbers = Vec::new();
@@ -168,8 +170,8 @@ impl FilePart {
             let (from, begin) = match last {
                 Some(last) if last.0 / BLOCK_EVENTS == block => last,
                 _ => {
-                    blocks.seek(u64::from(block) * BLOCK_BYTES);
-                    let entry: [u8; BLOCK_BYTES as usize] = blocks.array()?;
+                    blocks.seek(u64::from(block) * BLOCK_BYTES as u64);
+                    let entry: [u8; BLOCK_BYTES] = blocks.array()?;
                     deltas.seek(u64::from(u32_at(&entry, 4)));
                     (block * BLOCK_EVENTS, u32_at(&entry, 0))
                 }
@@ -189,10 +191,10 @@ impl FilePart {
         }
         let (mut terms, mut records) = (self.cursor(Section::Terms), self.cursor(Section::Records));
         let mut entry = |at: u64| {
-            terms.seek(at * TERM_BYTES);
-            terms.array::<{ TERM_BYTES as usize }>()
+            terms.seek(at * TERM_BYTES as u64);
+            terms.array::<TERM_BYTES>()
         };
-        let count = self.header.section(Section::Terms).length / TERM_BYTES;
+        let count = self.header.section(Section::Terms).length / TERM_BYTES as u64;
         let mut at = search(count, key.hash, |at| Ok(u64_at(&entry(at)?, 0)))?;
         let (kind, text) = key.term.parts();
         while at < count {
@@ -326,7 +328,6 @@ impl Cursor<'_> {
         if self.at >= self.end {
             return Err(self.part.damage(Flaw::Length).into());
         }
-        const ROOM: u64 = PAGE_ROOM as u64;
         let first = self.at / ROOM * ROOM;
         if self.page.is_empty() || first != self.first {
             let number = u32::try_from(first / ROOM + 1);

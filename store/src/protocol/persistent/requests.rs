@@ -20,17 +20,22 @@ fn missing(what: &str) -> ProtocolError {
     ProtocolError::Malformed(format!("{what} is missing"))
 }
 
-/// A group by its names; no stream is the whole log.
-pub(crate) fn key(
-    stream: Option<Option<&StreamIdentifier>>,
-    group: &str,
-) -> Result<GroupKey, ProtocolError> {
+/// What a group is of, as a message says it.
+pub(crate) enum Of<'a> {
+    /// The whole log.
+    All,
+    /// A stream, which may not be named.
+    Stream(Option<&'a StreamIdentifier>),
+}
+
+/// A group by its names.
+pub(crate) fn key(of: &Of<'_>, group: &str) -> Result<GroupKey, ProtocolError> {
     if group.is_empty() {
         return Err(missing("the group's name"));
     }
-    let source = match stream {
-        Some(identifier) => stream_name(identifier)?,
-        None => whole_log(),
+    let source = match of {
+        Of::Stream(identifier) => stream_name(*identifier)?,
+        Of::All => whole_log(),
     };
     Ok(GroupKey { source, group: group.to_owned() })
 }
@@ -102,7 +107,7 @@ pub(crate) fn create(request: wire::CreateReq) -> Result<Asked, ProtocolError> {
                 Some(RevisionOption::End(_)) => StartFrom::End,
                 Some(RevisionOption::Start(_)) | None => StartFrom::Start,
             };
-            (key(Some(stream.stream_identifier.as_ref()), group)?, start_from, None)
+            (key(&Of::Stream(stream.stream_identifier.as_ref()), group)?, start_from, None)
         }
         Some(StreamOption::All(all)) => {
             let start_from = match all.all_option {
@@ -110,10 +115,10 @@ pub(crate) fn create(request: wire::CreateReq) -> Result<Asked, ProtocolError> {
                 Some(AllOption::End(_)) => StartFrom::End,
                 Some(AllOption::Start(_)) | None => StartFrom::Start,
             };
-            (key(None, group)?, start_from, wanted(all.filter_option))
+            (key(&Of::All, group)?, start_from, wanted(all.filter_option))
         }
         None => {
-            let key = key(Some(options.stream_identifier.as_ref()), group)?;
+            let key = key(&Of::Stream(options.stream_identifier.as_ref()), group)?;
             (key, start_of(settings.revision), None)
         }
     };
@@ -162,24 +167,24 @@ pub(crate) fn update(request: &wire::UpdateReq) -> Result<Asked, ProtocolError> 
 pub(crate) fn deleted(request: wire::DeleteReq) -> Result<GroupKey, ProtocolError> {
     use wire::delete_req::options::StreamOption;
     let options = request.options.ok_or_else(|| missing("what is to be deleted"))?;
-    let stream = match &options.stream_option {
-        Some(StreamOption::All(_)) => None,
-        Some(StreamOption::StreamIdentifier(identifier)) => Some(Some(identifier)),
-        None => Some(None),
+    let of = match &options.stream_option {
+        Some(StreamOption::All(_)) => Of::All,
+        Some(StreamOption::StreamIdentifier(identifier)) => Of::Stream(Some(identifier)),
+        None => Of::Stream(None),
     };
-    key(stream, &options.group_name)
+    key(&of, &options.group_name)
 }
 
 /// The group that is asked about.
 pub(crate) fn asked_about(request: wire::GetInfoReq) -> Result<GroupKey, ProtocolError> {
     use wire::get_info_req::options::StreamOption;
     let options = request.options.ok_or_else(|| missing("what is asked about"))?;
-    let stream = match &options.stream_option {
-        Some(StreamOption::All(_)) => None,
-        Some(StreamOption::StreamIdentifier(identifier)) => Some(Some(identifier)),
-        None => Some(None),
+    let of = match &options.stream_option {
+        Some(StreamOption::All(_)) => Of::All,
+        Some(StreamOption::StreamIdentifier(identifier)) => Of::Stream(Some(identifier)),
+        None => Of::Stream(None),
     };
-    key(stream, &options.group_name)
+    key(&of, &options.group_name)
 }
 
 /// The group whose parked events are meant, and before which of them.
@@ -188,10 +193,10 @@ pub(crate) fn replayed(
 ) -> Result<(GroupKey, Option<u64>), ProtocolError> {
     use wire::replay_parked_req::options::{StopAtOption, StreamOption};
     let options = request.options.ok_or_else(|| missing("what is to be replayed"))?;
-    let stream = match &options.stream_option {
-        Some(StreamOption::All(_)) => None,
-        Some(StreamOption::StreamIdentifier(identifier)) => Some(Some(identifier)),
-        None => Some(None),
+    let of = match &options.stream_option {
+        Some(StreamOption::All(_)) => Of::All,
+        Some(StreamOption::StreamIdentifier(identifier)) => Of::Stream(Some(identifier)),
+        None => Of::Stream(None),
     };
     let before = match options.stop_at_option {
         Some(StopAtOption::StopAt(number)) => Some(u64::try_from(number).map_err(|_| {
@@ -199,7 +204,7 @@ pub(crate) fn replayed(
         })?),
         Some(StopAtOption::NoLimit(_)) | None => None,
     };
-    Ok((key(stream, &options.group_name)?, before))
+    Ok((key(&of, &options.group_name)?, before))
 }
 
 /// The same of a truncation, whose message has the same fields with the same numbers.

@@ -92,14 +92,14 @@ impl Call {
                 let wrong = heard.ok()?.err()?;
                 Some((Err(wrong), None))
             }
-            message = self.messages.recv() => match message {
-                Some(message) => Some((Ok(requests::event(&message, self.form)), Some(self))),
-                // The group says why, or has left without a word.
-                None => {
-                    let why = (&mut self.end).await.unwrap_or(ProtocolError::Stopping);
-                    Some((Err(why.into()), None))
+            message = self.messages.recv() => {
+                if let Some(message) = message {
+                    return Some((Ok(requests::event(&message, self.form)), Some(self)));
                 }
-            },
+                // The group says why, or has left without a word.
+                let why = (&mut self.end).await.unwrap_or(ProtocolError::Stopping);
+                Some((Err(why.into()), None))
+            }
         }
     }
 }
@@ -187,12 +187,14 @@ impl PersistentSubscriptions for PersistentService {
             ProtocolError::Malformed("a subscription begins with its options".to_owned())
         })?;
         let form = form(&first)?;
-        let stream = match &first.stream_option {
-            Some(StreamOption::All(_)) => None,
-            Some(StreamOption::StreamIdentifier(identifier)) => Some(Some(identifier)),
-            None => Some(None),
+        let of = match &first.stream_option {
+            Some(StreamOption::All(_)) => requests::Of::All,
+            Some(StreamOption::StreamIdentifier(identifier)) => {
+                requests::Of::Stream(Some(identifier))
+            }
+            None => requests::Of::Stream(None),
         };
-        let key = requests::key(stream, &first.group_name)?;
+        let key = requests::key(&of, &first.group_name)?;
         let size = first.buffer_size.clamp(1, CONSUMER_BUFFER_MAX);
         let about = About { buffer_size: usize::try_from(size).unwrap_or(1), ..about };
         let group = self.groups.find(&key).await?;

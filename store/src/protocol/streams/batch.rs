@@ -170,13 +170,16 @@ where
             }
             // An id that nothing is known of.
             (None, None) => return,
-            (None, Some(options)) => match self.begin(correlation, options) {
-                Ok(begun) => Box::new(begun),
-                Err((address, error)) => {
-                    self.answer(&address, Outcome::Failed(error));
-                    return self.pass_over(id, request.is_final);
+            (None, Some(options)) => {
+                let address = self.address(correlation, &options);
+                match self.begin(&options) {
+                    Ok(proposal) => Box::new(Incomplete { address, proposal }),
+                    Err(error) => {
+                        self.answer(&address, Outcome::Failed(error));
+                        return self.pass_over(id, request.is_final);
+                    }
                 }
-            },
+            }
         };
         if let Err(error) = self.add(&mut incomplete, messages) {
             self.bytes -= incomplete.address.bytes;
@@ -208,26 +211,19 @@ where
         }
     }
 
-    fn begin(
-        &mut self,
-        correlation: WireUuid,
-        options: Options,
-    ) -> Result<Incomplete, (Address, ProtocolError)> {
-        let deadline = Instant::now() + time_given(&options, &self.protocol);
+    fn address(&self, correlation: WireUuid, options: &Options) -> Address {
+        let deadline = Instant::now() + time_given(options, &self.protocol);
         let stream = options.stream_identifier.clone().unwrap_or_default();
-        let address = Address { correlation, stream, deadline, bytes: 0 };
+        Address { correlation, stream, deadline, bytes: 0 }
+    }
+
+    fn begin(&mut self, options: &Options) -> Result<Proposal, ProtocolError> {
         if self.known.len() >= INCOMPLETE_MAX {
-            return Err((address, ProtocolError::TooBusy));
+            return Err(ProtocolError::TooBusy);
         }
-        let expected = Given::of_batch(&options);
-        let named = self.names.stream(options.stream_identifier.as_ref());
-        match expected.and_then(|expected| named.map(|named| (expected, named))) {
-            Ok((expected, (stream, metastream))) => {
-                let proposal = Proposal { stream, metastream, expected, events: Vec::new() };
-                Ok(Incomplete { address, proposal })
-            }
-            Err(error) => Err((address, error)),
-        }
+        let expected = Given::of_batch(options)?;
+        let (stream, metastream) = self.names.stream(options.stream_identifier.as_ref())?;
+        Ok(Proposal { stream, metastream, expected, events: Vec::new() })
     }
 
     fn add(
