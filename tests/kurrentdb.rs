@@ -80,8 +80,8 @@ impl World {
 }
 
 #[track_caller]
-fn is_wrong<T: std::fmt::Debug>(answer: eventstore::Result<T>, current: CurrentRevision) {
-    let Err(Error::WrongExpectedVersion { current: found, .. }) = &answer else {
+fn is_wrong<T: std::fmt::Debug>(answer: &eventstore::Result<T>, current: CurrentRevision) {
+    let Err(Error::WrongExpectedVersion { current: found, .. }) = answer else {
         panic!("{answer:?}")
     };
     assert_eq!(*found, current);
@@ -91,20 +91,20 @@ fn is_wrong<T: std::fmt::Debug>(answer: eventstore::Result<T>, current: CurrentR
 async fn appends_meet_what_they_expect_or_are_told_what_is() {
     use CurrentRevision::{Current, NoStream};
     let world = world();
-    is_wrong(world.append("a-1", ExpectedRevision::Exact(3), [1]).await, NoStream);
-    is_wrong(world.append("a-1", ExpectedRevision::StreamExists, [1]).await, NoStream);
+    is_wrong(&world.append("a-1", ExpectedRevision::Exact(3), [1]).await, NoStream);
+    is_wrong(&world.append("a-1", ExpectedRevision::StreamExists, [1]).await, NoStream);
     assert_eq!(world.append("a-1", ExpectedRevision::NoStream, 1..4).await.expect("new"), 2);
     assert_eq!(world.append("a-1", ExpectedRevision::Any, [4]).await.expect("new"), 3);
     assert_eq!(world.append("a-1", ExpectedRevision::Exact(3), [5]).await.expect("new"), 4);
     assert_eq!(world.append("a-1", ExpectedRevision::StreamExists, [6]).await.expect("new"), 5);
-    is_wrong(world.append("a-1", ExpectedRevision::NoStream, [7]).await, Current(5));
-    is_wrong(world.append("a-1", ExpectedRevision::Exact(1), [7]).await, Current(5));
+    is_wrong(&world.append("a-1", ExpectedRevision::NoStream, [7]).await, Current(5));
+    is_wrong(&world.append("a-1", ExpectedRevision::Exact(1), [7]).await, Current(5));
     // Repetitions are answered as the first time.
     assert_eq!(world.append("a-1", ExpectedRevision::NoStream, 1..4).await.expect("known"), 2);
     assert_eq!(world.append("a-1", ExpectedRevision::Exact(3), [5]).await.expect("known"), 4);
     assert_eq!(world.append("a-1", ExpectedRevision::Any, 2..4).await.expect("known"), 2);
-    is_wrong(world.append("a-1", ExpectedRevision::Exact(3), [5, 9]).await, Current(5));
-    is_wrong(world.append("a-1", ExpectedRevision::Any, [5, 9]).await, Current(5));
+    is_wrong(&world.append("a-1", ExpectedRevision::Exact(3), [5, 9]).await, Current(5));
+    is_wrong(&world.append("a-1", ExpectedRevision::Any, [5, 9]).await, Current(5));
     // Known ids behind the last event are other events.
     assert_eq!(world.append("a-1", ExpectedRevision::Exact(5), [1]).await.expect("new"), 6);
     let options = ReadStreamOptions::default().position(StreamPosition::Start);

@@ -150,8 +150,8 @@ impl Model {
         Ok(())
     }
 
-    fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
-        match step {
+    fn step(&mut self, step: &Step) -> Result<(), TestCaseError> {
+        match *step {
             Step::Join(buffer) => {
                 if let Some(ConsumerId(id)) = self.group.connect(about(buffer), self.now) {
                     self.consumers.insert(id, buffer);
@@ -246,10 +246,10 @@ impl Model {
             self.group.leave(ConsumerId(id), self.now);
             self.settle()?;
         }
-        self.step(Step::Join(3))?;
+        self.step(&Step::Join(3))?;
         for _ in 0..2000 {
-            self.step(Step::FinishParking)?;
-            self.step(Step::FinishCheckpoint(true))?;
+            self.step(&Step::FinishParking)?;
+            self.step(&Step::FinishCheckpoint(true))?;
             if self.held.is_empty() {
                 break;
             }
@@ -272,7 +272,7 @@ proptest! {
     ) {
         let mut model = Model::new(settings(strategy));
         for step in steps {
-            model.step(step)?;
+            model.step(&step)?;
         }
         model.finish()?;
     }

@@ -32,22 +32,27 @@ fn begin(client: &Client) -> Call {
     Call { requests, answers: answers.boxed() }
 }
 
-fn options(stream: &str, expected: Expects) -> Option<Options> {
-    Some(Options {
-        stream_identifier: identifier(stream),
+fn options(stream: &str, expected: Expects) -> Options {
+    Options {
+        stream_identifier: Some(identifier(stream)),
         expected_stream_position: Some(expected),
         deadline_option: None,
-    })
+    }
 }
 
-fn request(id: u128, options: Option<Options>, numbers: &[u128], is_final: bool) -> BatchAppendReq {
+fn request(
+    id: u128,
+    options: impl Into<Option<Options>>,
+    numbers: &[u128],
+    is_final: bool,
+) -> BatchAppendReq {
     let message = |number: &u128| {
         let ProposedMessage { id, metadata, custom_metadata, data } = event(*number);
         Proposed { id, metadata, custom_metadata, data }
     };
     BatchAppendReq {
         correlation_id: Some(wire_uuid(Uuid::from_u128(id), UuidForm::String)),
-        options,
+        options: options.into(),
         proposed_messages: numbers.iter().map(message).collect(),
         is_final,
     }
@@ -166,8 +171,11 @@ async fn a_stream_that_is_deleted_or_ended_is_so_for_batches_too() {
             assert_eq!(call.next().await, (1, "NOT_FOUND StreamDeleted".to_owned()));
             call.send(request(2, options("a", Expects::NoStream(())), &[2], true));
             let revived = call.next().await.1;
-            let expected =
-                if std::ptr::eq(client, &other) { "at 1" } else { "ALREADY_EXISTS wrong 1" };
+            let expected = if std::ptr::eq(client, &raw const other) {
+                "at 1"
+            } else {
+                "ALREADY_EXISTS wrong 1"
+            };
             assert_eq!(revived, expected);
             call.over().await;
         }
@@ -240,7 +248,7 @@ async fn whoever_waits_too_long_is_told() {
     let client = Client::of(Arc::new(Stuck(MemoryStore::new(clock.clone()))), clock);
     let mut call = begin(&client);
     let within = |deadline| {
-        let mut options = options("a", Expects::Any(())).expect("options");
+        let mut options = options("a", Expects::Any(()));
         options.deadline_option = Some(DeadlineOption::Deadline(deadline));
         Some(options)
     };

@@ -88,8 +88,8 @@ fn on_log() -> Client {
     Client::of(log.expect("an empty disk"), clock)
 }
 
-fn identifier(stream: &str) -> Option<StreamIdentifier> {
-    Some(StreamIdentifier { stream_name: stream.to_owned().into() })
+fn identifier(stream: &str) -> StreamIdentifier {
+    StreamIdentifier { stream_name: stream.to_owned().into() }
 }
 
 /// An event of this number, which is its id and its data.
@@ -124,7 +124,7 @@ impl Client {
         events: Vec<ProposedMessage>,
     ) -> Result<Came, Status> {
         let options = Options {
-            stream_identifier: identifier(stream),
+            stream_identifier: Some(identifier(stream)),
             expected_stream_revision: Some(expected),
         };
         let messages = events.into_iter().map(Content::ProposedMessage);
@@ -180,7 +180,7 @@ impl Client {
         expected: delete_req::options::ExpectedStreamRevision,
     ) -> Result<u64, Status> {
         let options = Some(delete_req::Options {
-            stream_identifier: identifier(stream),
+            stream_identifier: Some(identifier(stream)),
             expected_stream_revision: Some(expected),
         });
         let deleted = self.service.delete(Request::new(DeleteReq { options })).await?;
@@ -197,7 +197,7 @@ impl Client {
         expected: tombstone_req::options::ExpectedStreamRevision,
     ) -> Result<(), Status> {
         let options = Some(tombstone_req::Options {
-            stream_identifier: identifier(stream),
+            stream_identifier: Some(identifier(stream)),
             expected_stream_revision: Some(expected),
         });
         self.service.tombstone(Request::new(TombstoneReq { options })).await.map(|_| ())
@@ -290,7 +290,7 @@ fn options() -> ReadOptions {
 }
 
 fn of_stream(stream: &str, from: RevisionOption) -> ReadOptions {
-    let stream_identifier = identifier(stream);
+    let stream_identifier = Some(identifier(stream));
     let asked = StreamOptions { stream_identifier, revision_option: Some(from) };
     ReadOptions { stream_option: Some(StreamOption::Stream(asked)), ..options() }
 }

@@ -175,7 +175,7 @@ async fn nothing_is_lost_or_doubled_between_what_was_and_what_comes() {
         writer.await.expect("it writes");
         let expected: Vec<_> = (0..600).map(|number| format!("{number}@a {number}")).collect();
         for reader in readers {
-            let read = tokio::time::timeout(Duration::from_secs(60), reader).await;
+            let read = tokio::time::timeout(Duration::from_mins(1), reader).await;
             assert_eq!(read.expect("in time").expect("it reads"), expected);
         }
     }
