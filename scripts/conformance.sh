@@ -2,11 +2,11 @@
 # The tests that KurrentDB's Rust clients bring along, against a fresh `annals serve`: they know nothing of Annals. The
 # clients' packages hold their tests; they are copied beside a `main` of ours, since their own starts a container.
 #
-#   scripts/conformance.sh [SUITE...]    suites: streams
+#   scripts/conformance.sh [SUITE...]    suites: streams, persistent_subscriptions
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 suites=("$@")
-[ ${#suites[@]} -gt 0 ] || suites=(streams)
+[ ${#suites[@]} -gt 0 ] || suites=(streams persistent_subscriptions)
 target=${CARGO_TARGET_DIR:-$PWD/target}
 work=$target/conformance
 annals=${ANNALS_BINARY:-}
