@@ -7,6 +7,7 @@ pub mod errors;
 pub mod events;
 pub mod features;
 pub mod gossip;
+mod lookup;
 pub mod monitoring;
 pub mod names;
 pub mod operations;

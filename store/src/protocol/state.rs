@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use annals_core::{Batch, Filter, ReadQuery, RecordedEvent, Retention, Revision, StreamName};
+use annals_core::{Filter, ReadQuery, RecordedEvent, Retention, Revision, StreamName};
 use bytes::Bytes;
-use futures::StreamExt;
 use quick_cache::sync::Cache;
 
 use super::errors::ProtocolError;
+use super::lookup;
 use super::names::{DELETED, TOMBSTONE_MARK};
 use super::service::Protocol;
 
@@ -113,13 +113,6 @@ impl Protocol {
     /// # Errors
     /// Those of the read.
     pub async fn first_of(&self, query: ReadQuery) -> Result<Option<RecordedEvent>, ProtocolError> {
-        let mut batches = self.parts.store.read(query);
-        while let Some(batch) = batches.next().await {
-            let Batch { events, .. } = batch?;
-            if let Some(first) = events.first() {
-                return Ok(Some(first.clone()));
-            }
-        }
-        Ok(None)
+        Ok(lookup::first_of(&*self.parts.store, query).await?)
     }
 }

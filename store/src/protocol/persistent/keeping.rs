@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::super::lookup::{event_at, first_of, link_target};
 use super::super::names;
 use super::configuration::{Configuration, GroupKey};
-use super::message::{Message, Origin, Resolved, link_target};
+use super::message::{Message, Origin, Resolved};
 
 /// The type of a checkpoint.
 const CHECKPOINT: &str = "$SubscriptionCheckpoint";
@@ -143,25 +144,13 @@ impl Keeping {
 
     /// The last event of a stream.
     async fn last(&self, stream: StreamName) -> Result<Option<RecordedEvent>, ReadError> {
-        self.first_of(ReadQuery::stream(stream).backwards().limit(1)).await
-    }
-
-    async fn first_of(&self, query: ReadQuery) -> Result<Option<RecordedEvent>, ReadError> {
-        let mut batches = self.store.read(query);
-        while let Some(batch) = batches.try_next().await? {
-            if let Some(event) = batch.events.first() {
-                return Ok(Some(event.clone()));
-            }
-        }
-        Ok(None)
+        first_of(&*self.store, ReadQuery::stream(stream).backwards().limit(1)).await
     }
 
     /// The event that a link's data names; nothing where it is not there.
     async fn target(&self, data: &[u8]) -> Result<Option<RecordedEvent>, ReadError> {
         let Some((revision, stream)) = link_target(data) else { return Ok(None) };
-        let revision = Revision(revision);
-        let query = ReadQuery::stream(stream).from(Start::Revision(revision)).limit(1);
-        Ok(self.first_of(query).await?.filter(|event| event.revision == revision))
+        event_at(&*self.store, stream, revision).await
     }
 
     /// The event, and the one it stands for where it is a link that is to be resolved.

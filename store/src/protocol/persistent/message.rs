@@ -3,7 +3,7 @@
 use std::hash::Hasher as _;
 use std::sync::Arc;
 
-use annals_core::{EventId, Metadata, RecordedEvent, StreamName};
+use annals_core::{EventId, Metadata, RecordedEvent};
 use serde::Deserialize;
 use siphasher::sip::SipHasher13;
 
@@ -88,27 +88,4 @@ fn correlation(event: &RecordedEvent) -> Option<String> {
     let metadata: Metadata = event.metadata();
     let foreign = || serde_json::from_slice::<Foreign>(&metadata.custom).ok()?.correlation;
     metadata.correlation.map(|correlation| correlation.to_string()).or_else(foreign)
-}
-
-/// What a link's data names: the revision and the stream of an event.
-pub(crate) fn link_target(data: &[u8]) -> Option<(u64, StreamName)> {
-    let (revision, stream) = std::str::from_utf8(data).ok()?.split_once('@')?;
-    Some((revision.parse().ok()?, StreamName::new(stream).ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_link_names_a_revision_and_a_stream() {
-        let target = |data: &str| {
-            link_target(data.as_bytes()).map(|(revision, stream)| (revision, stream.to_string()))
-        };
-        assert_eq!(target("7@order-1"), Some((7, "order-1".to_owned())));
-        assert_eq!(target("7@a@b"), Some((7, "a@b".to_owned())));
-        for wrong in ["", "7", "7@", "@a", "-1@a", "x@a"] {
-            assert_eq!(target(wrong), None, "{wrong}");
-        }
-    }
 }
