@@ -5,6 +5,7 @@
 mod append;
 mod end_to_end;
 mod figure;
+mod kurrent;
 mod log;
 mod machine;
 mod peers;
@@ -101,6 +102,9 @@ enum BenchError {
     /// A system that Annals is compared with, or Annals beside it, could not be measured.
     #[error("comparing failed")]
     Peer(#[from] peers::PeerError),
+    /// A copy from one store to another failed.
+    #[error("annals store copy failed: {0}")]
+    Copy(String),
     /// The demo failed or said what cannot be read.
     #[error("annals demo did not give its figures: {0}")]
     Demo(String),
@@ -202,6 +206,20 @@ fn measure(arguments: &Arguments) -> Result<Report, BenchError> {
             figures.push(measurement(&runtime, folder.path(), arguments.runs)?);
         }
     }
+    let kurrent = program(arguments)?;
+    figures.extend(kurrent::measure(
+        &runtime,
+        &kurrent,
+        folder.path(),
+        arguments.runs,
+        |name| {
+            let is_wanted = wanted(name);
+            if is_wanted {
+                eprintln!("annals-bench: {name}");
+            }
+            is_wanted
+        },
+    )?);
     if wanted(end_to_end::NAME) {
         eprintln!("annals-bench: {}", end_to_end::NAME);
         match &arguments.trades {

@@ -3,12 +3,12 @@
 //! counted by reading it back.
 
 mod annals;
-mod load;
+pub(crate) mod load;
 mod postgres;
 mod report;
-mod server;
+pub(crate) mod server;
 mod umadb;
-mod work;
+pub(crate) mod work;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -118,6 +118,13 @@ pub(crate) enum PeerError {
         #[source]
         source: Box<annals_client::ClientError>,
     },
+    /// A call through KurrentDB's client failed.
+    #[error("{attempt} failed")]
+    Kurrent {
+        attempt: &'static str,
+        #[source]
+        source: Box<eventstore::Error>,
+    },
     /// PostgreSQL did not come up.
     #[error("PostgreSQL does not run")]
     PostgresServer(#[source] annals_workers::PostgresServerError),
@@ -139,7 +146,7 @@ impl PeerError {
         move |source| PeerError::Machine { attempt, source }
     }
 
-    fn call(attempt: &'static str) -> impl FnOnce(tonic::Status) -> PeerError {
+    pub(crate) fn call(attempt: &'static str) -> impl FnOnce(tonic::Status) -> PeerError {
         move |source| PeerError::Call { attempt, source: Box::new(source) }
     }
 
