@@ -8,6 +8,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .build_server(false)
         .extern_path(".annals.v1.AppendStreamRequest", "crate::encoded::Encoded")
+        .extern_path(".annals.v1.ReadResponse", "crate::recorded::ReadResponse")
+        .extern_path(".annals.v1.EventBatch", "crate::recorded::EventBatch")
+        .extern_path(".annals.v1.RecordedEvent", "crate::recorded::RecordedEvent")
         .bytes(".annals.v1")
         .btree_map(".annals.v1")
         .compile_fds(compiler.file_descriptor_set())?;

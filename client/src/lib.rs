@@ -29,6 +29,7 @@ mod coalesced;
 mod connect;
 mod encoded;
 mod error;
+mod recorded;
 
 pub use append_stream::{Answer, AppendStream};
 pub use client::Client;
@@ -46,5 +47,7 @@ pub use error::{ClientError, Problem};
     reason = "generated; the definitions carry the documentation"
 )]
 pub mod proto {
+    pub use crate::recorded::{EventBatch, ReadResponse, RecordedEvent};
+
     tonic::include_proto!("annals.v1");
 }

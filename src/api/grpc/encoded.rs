@@ -244,11 +244,11 @@ mod tests {
             message
         };
         let expected = |position: u64| Decoded {
-            id: "67e55044-10b1-426f-9247-bb680e5fe0c8".to_owned(),
-            stream: "note-1".to_owned(),
+            id: "67e55044-10b1-426f-9247-bb680e5fe0c8".into(),
+            stream: "note-1".into(),
             revision: position,
             position,
-            r#type: "note.Taken".to_owned(),
+            r#type: "note.Taken".into(),
             time_micros: -7,
             schema: position,
             metadata_json: if position == 0 { Bytes::new() } else { r#"{"actor":"ann"}"#.into() },
