@@ -1,13 +1,14 @@
 //! The rule by which every store takes or refuses an append: first whether it is a repetition, then each stream's
-//! expected revision, then the condition.
+//! expected revision, then the condition. Writes are looked at one after the other, each as those before it leave its
+//! stream.
 
 use std::hash::Hash;
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 
 use crate::event::{EventId, Position, Revision, StreamName};
-use crate::store::{Append, AppendError, Appended, Condition, ExpectedRevision, PerWrite};
+use crate::store::{Append, AppendError, Appended, Condition, ExpectedRevision, PerWrite, Unmet};
 
 /// So many are compared with each other.
 const FEW: usize = 8;
@@ -93,22 +94,28 @@ pub enum Checked {
 /// [`AppendError::Malformed`], [`AppendError::PartlyRepeated`], [`AppendError::Conflict`],
 /// [`AppendError::ConditionFailed`], and the view's.
 pub fn check_append(append: &AppendHead, view: &impl AppendView) -> Result<Checked, AppendError> {
-    check_form(append)?;
-    if let Some(answer) = repeated_by_id(append, view)? {
-        return Ok(Checked::Repeated(answer));
-    }
-    let mut heads = PerWrite::with_capacity(append.writes.len());
-    for write in &append.writes {
-        let actual = view.head(&write.stream)?;
-        if !is_expected(write, actual, view)? {
-            // Ids are remembered for a while only; what stands where it was to stand is found for ever.
-            if let Some(answer) = repeated_in_place(append, view)? {
-                return Ok(Checked::Repeated(answer));
-            }
-            let (stream, expected) = (write.stream.clone(), write.expected);
-            return Err(AppendError::Conflict { stream, expected, actual });
+    let streams = check_form(append)?;
+    let known = known_by_id(append, view)?;
+    if !append.writes.iter().any(WriteHead::goes_by_place) {
+        match known {
+            Known::All(answer) => return Ok(Checked::Repeated(answer)),
+            Known::Some => return Err(AppendError::PartlyRepeated),
+            Known::Nothing => {}
         }
-        heads.push(actual);
+    }
+    let (heads, unmet) = expectations(append, streams, view)?;
+    let mut unmet = unmet.into_iter();
+    if let Some(Unmet { stream, expected, actual }) = unmet.next() {
+        // Ids are remembered for a while only; what stands where it was to stand is found for ever.
+        if let Some(answer) = repeated_in_place(append, view)? {
+            return Ok(Checked::Repeated(answer));
+        }
+        let others = unmet.collect();
+        return Err(AppendError::Conflict { stream, expected, actual, others });
+    }
+    if !matches!(known, Known::Nothing) {
+        // What goes by its place is new.
+        return Err(AppendError::PartlyRepeated);
     }
     let excluded =
         append.condition.as_ref().map(|condition| view.excluded(condition)).transpose()?;
@@ -118,20 +125,93 @@ pub fn check_append(append: &AppendHead, view: &impl AppendView) -> Result<Check
     }
 }
 
-fn check_form(append: &AppendHead) -> Result<(), AppendError> {
-    if let Some(stream) = twice(append.writes.iter().map(|write| &write.stream)) {
-        let text = format!("stream {stream} occurs twice in one append");
-        return Err(AppendError::Malformed(text));
+/// How often a stream occurs in an append.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Streams {
+    /// Each once: nearly every append.
+    Once,
+    /// One of them several times.
+    Again,
+}
+
+impl WriteHead {
+    /// A place tells events apart that have the same id.
+    fn goes_by_place(&self) -> bool {
+        !self.ids.is_empty() && matches!(self.expected, ExpectedRevision::Behind(_))
     }
-    // A place tells events apart that have the same id.
-    let by_id = |write: &&WriteHead| !matches!(write.expected, ExpectedRevision::Behind(_));
-    for write in append.writes.iter().filter(by_id) {
+
+    fn refuse(&self, id: EventId) -> AppendError {
+        let text = format!("event id {id} occurs twice in the events for {}", self.stream);
+        AppendError::Malformed(text)
+    }
+}
+
+fn check_form(append: &AppendHead) -> Result<Streams, AppendError> {
+    let by_id = || append.writes.iter().filter(|write| !write.goes_by_place());
+    for write in by_id() {
         if let Some(id) = twice(write.ids.iter()) {
-            let text = format!("event id {id} occurs twice in the events for {}", write.stream);
-            return Err(AppendError::Malformed(text));
+            return Err(write.refuse(*id));
         }
     }
-    Ok(())
+    if twice(append.writes.iter().map(|write| &write.stream)).is_none() {
+        return Ok(Streams::Once);
+    }
+    let mut met = HashSet::new();
+    for write in by_id() {
+        if let Some(id) = write.ids.iter().find(|id| !met.insert((&write.stream, **id))) {
+            return Err(write.refuse(*id));
+        }
+    }
+    Ok(Streams::Again)
+}
+
+/// A stream as the writes so far leave it.
+#[derive(Clone, Copy)]
+struct Left {
+    head: Option<Revision>,
+    /// The id of its last event, where that is of this append.
+    last: Option<EventId>,
+    /// It is not where one of them expected it.
+    is_elsewhere: bool,
+}
+
+impl Left {
+    fn behind(self, ids: &[EventId], is_elsewhere: bool) -> Left {
+        let count = ids.len() as u64;
+        let next = self.head.map_or(0, |Revision(head)| head + 1);
+        Left {
+            head: (next + count).checked_sub(1).map(Revision),
+            last: ids.last().copied().or(self.last),
+            is_elsewhere: self.is_elsewhere || is_elsewhere,
+        }
+    }
+}
+
+/// Each write's last revision before it, and what was expected and is not so: of each stream the first.
+fn expectations(
+    append: &AppendHead,
+    streams: Streams,
+    view: &impl AppendView,
+) -> Result<(PerWrite<Option<Revision>>, Vec<Unmet>), AppendError> {
+    let mut heads = PerWrite::with_capacity(append.writes.len());
+    let mut unmet = Vec::new();
+    let mut left: HashMap<&StreamName, Left> = HashMap::new();
+    for write in &append.writes {
+        let now = match left.get(&write.stream) {
+            Some(left) => *left,
+            None => Left { head: view.head(&write.stream)?, last: None, is_elsewhere: false },
+        };
+        let is_met = is_expected(write, now, view)?;
+        if !is_met && !now.is_elsewhere {
+            let (stream, expected) = (write.stream.clone(), write.expected);
+            unmet.push(Unmet { stream, expected, actual: now.head });
+        }
+        heads.push(now.head);
+        if streams == Streams::Again {
+            left.insert(&write.stream, now.behind(&write.ids, !is_met));
+        }
+    }
+    Ok((heads, unmet))
 }
 
 /// The first of the items that is there a second time.
@@ -146,20 +226,23 @@ fn twice<'a, T: Eq + Hash>(items: impl ExactSizeIterator<Item = &'a T> + Clone) 
     items.into_iter().find(|item| !met.insert(*item))
 }
 
-/// The answer to an append whose events stand there already, found by their ids.
-fn repeated_by_id(
-    append: &AppendHead,
-    view: &impl AppendView,
-) -> Result<Option<Appended>, AppendError> {
-    let by_place = |write: &WriteHead| matches!(write.expected, ExpectedRevision::Behind(_));
-    if append.writes.iter().any(by_place) {
-        return Ok(None);
-    }
+/// What is known of the events that go by their ids.
+enum Known {
+    /// None of them.
+    Nothing,
+    /// Some, and others not.
+    Some,
+    /// All: the answer to an append of these alone.
+    All(Appended),
+}
+
+fn known_by_id(append: &AppendHead, view: &impl AppendView) -> Result<Known, AppendError> {
     let (mut found, mut missing) = (0_usize, false);
     let mut answer = Appended { position: None, revisions: PerWrite::new() };
     for write in &append.writes {
         let mut last = None;
-        for id in &write.ids {
+        let by_id = if write.goes_by_place() { &[][..] } else { &write.ids };
+        for id in by_id {
             let Some((revision, position)) = view.known(&write.stream, *id)? else {
                 missing = true;
                 continue;
@@ -170,14 +253,15 @@ fn repeated_by_id(
         }
         answer.revisions.push(last);
     }
-    match (found, missing) {
-        (0, _) => Ok(None),
-        (_, false) => Ok(Some(answer)),
-        (_, true) => Err(AppendError::PartlyRepeated),
-    }
+    Ok(match (found, missing) {
+        (0, _) => Known::Nothing,
+        (_, false) => Known::All(answer),
+        (_, true) => Known::Some,
+    })
 }
 
-/// The answer to an append whose events stand at the very revisions that it expected.
+/// The answer to an append whose events stand at the very revisions that it expected, and where it expected none, in
+/// their streams at all.
 fn repeated_in_place(
     append: &AppendHead,
     view: &impl AppendView,
@@ -185,33 +269,34 @@ fn repeated_in_place(
     let mut answer = Appended { position: None, revisions: PerWrite::new() };
     for write in &append.writes {
         let mut next = match write.expected {
-            ExpectedRevision::NoStream | ExpectedRevision::Behind(None) => Revision(0),
+            ExpectedRevision::NoStream | ExpectedRevision::Behind(None) => Some(Revision(0)),
             ExpectedRevision::Exact(last)
             | ExpectedRevision::Follows(last, _)
-            | ExpectedRevision::Behind(Some(last)) => Revision(last.0.saturating_add(1)),
-            ExpectedRevision::Any | ExpectedRevision::Exists => return Ok(None),
+            | ExpectedRevision::Behind(Some(last)) => Some(Revision(last.0.saturating_add(1))),
+            ExpectedRevision::Any | ExpectedRevision::Exists => None,
         };
         let mut last = None;
         for wanted in &write.ids {
-            let Some((id, position)) = view.event_at(&write.stream, next)? else { return Ok(None) };
-            if id != *wanted {
-                return Ok(None);
-            }
+            let stands = match next {
+                Some(revision) => view
+                    .event_at(&write.stream, revision)?
+                    .filter(|(id, _)| id == wanted)
+                    .map(|(_, position)| (revision, position)),
+                None => view.known(&write.stream, *wanted)?,
+            };
+            let Some((revision, position)) = stands else { return Ok(None) };
             answer.position = answer.position.max(Some(position));
-            last = Some(next);
-            next = Revision(next.0 + 1);
+            last = Some(revision);
+            next = next.map(|next| Revision(next.0 + 1));
         }
         answer.revisions.push(last);
     }
     Ok(answer.position.map(|_| answer))
 }
 
-/// Whether the stream's last revision is what the write expects.
-fn is_expected(
-    write: &WriteHead,
-    actual: Option<Revision>,
-    view: &impl AppendView,
-) -> Result<bool, AppendError> {
+/// Whether the stream is as the write expects it.
+fn is_expected(write: &WriteHead, now: Left, view: &impl AppendView) -> Result<bool, AppendError> {
+    let actual = now.head;
     Ok(match write.expected {
         ExpectedRevision::Any => true,
         ExpectedRevision::NoStream => actual.is_none(),
@@ -220,103 +305,15 @@ fn is_expected(
         ExpectedRevision::Behind(revision) => actual == revision,
         ExpectedRevision::Follows(revision, id) => {
             actual == Some(revision)
-                && view.event_at(&write.stream, revision)?.is_some_and(|(last, _)| last == id)
+                && match now.last {
+                    Some(last) => last == id,
+                    None => {
+                        view.event_at(&write.stream, revision)?.is_some_and(|(last, _)| last == id)
+                    }
+                }
         }
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use futures::FutureExt;
-    use uuid::Uuid;
-
-    use super::*;
-    use crate::clock::{SimulatedClock, Timestamp};
-    use crate::codec::SchemaFingerprint;
-    use crate::event::{EventType, NewEvent};
-    use crate::memory::MemoryStore;
-    use crate::store::{EventStore, StreamWrite};
-
-    fn append(
-        store: &MemoryStore,
-        expected: ExpectedRevision,
-        ids: &[u128],
-    ) -> Result<Option<Revision>, AppendError> {
-        let event = |id: &u128| NewEvent {
-            id: EventId(Uuid::from_u128(*id)),
-            event_type: EventType::new("note.Taken").expect("a type"),
-            schema: SchemaFingerprint::NONE,
-            metadata: bytes::Bytes::new(),
-            data: bytes::Bytes::new(),
-        };
-        let events = ids.iter().map(event).collect();
-        let stream = StreamName::new("note-1").expect("a name");
-        let append = Append::to(StreamWrite { stream, expected, events });
-        let answer = store.append(append).now_or_never().expect("it is in memory")?;
-        Ok(answer.revisions[0])
-    }
-
-    /// A stream of the events 10, 11, 12.
-    fn three() -> MemoryStore {
-        let store = MemoryStore::new(SimulatedClock::new(Timestamp(0)));
-        let answer = append(&store, ExpectedRevision::Behind(None), &[10, 11, 12]);
-        assert_eq!(answer.expect("it is new"), Some(Revision(2)));
-        store
-    }
-
-    #[test]
-    fn an_append_behind_a_place_is_a_repetition_only_there() {
-        let behind = |revision: u64| ExpectedRevision::Behind(Some(Revision(revision)));
-        let repeated = [
-            (ExpectedRevision::Behind(None), &[10, 11][..], 1),
-            (behind(0), &[11], 1),
-            (behind(1), &[12], 2),
-        ];
-        for (expected, ids, last) in repeated {
-            let store = three();
-            let answer = append(&store, expected, ids).expect("a repetition");
-            assert_eq!(answer, Some(Revision(last)));
-            assert_eq!(store.events().len(), 3, "{expected:?}");
-        }
-        let refused = [
-            (ExpectedRevision::Behind(None), &[11][..]),
-            (ExpectedRevision::Behind(None), &[10, 12]),
-            (ExpectedRevision::Behind(None), &[]),
-            (behind(0), &[11, 12, 13]),
-            (behind(1), &[11]),
-            (behind(3), &[10]),
-        ];
-        for (expected, ids) in refused {
-            let answer = append(&three(), expected, ids);
-            assert!(matches!(answer, Err(AppendError::Conflict { .. })), "{expected:?} {ids:?}");
-        }
-        // What is known elsewhere is another event here, and twice the same in one append are two.
-        let store = three();
-        assert_eq!(append(&store, behind(2), &[10, 10]).expect("new"), Some(Revision(4)));
-    }
-
-    #[test]
-    fn an_append_that_is_partly_known_is_neither_new_nor_a_repetition() {
-        for expected in [ExpectedRevision::Any, ExpectedRevision::Exact(Revision(2))] {
-            let answer = append(&three(), expected, &[12, 13]);
-            assert!(matches!(answer, Err(AppendError::PartlyRepeated)), "{answer:?}");
-        }
-        for expected in [ExpectedRevision::Any, ExpectedRevision::Exact(Revision(2))] {
-            let answer = append(&three(), expected, &[11, 12]).expect("a repetition");
-            assert_eq!(answer, Some(Revision(2)));
-        }
-    }
-
-    #[test]
-    fn nothing_occurs_twice_in_one_append() {
-        let many: Vec<u128> = (101..=120).collect();
-        let twice = |ids: &[u128]| [ids, &ids[..1]].concat();
-        for ids in [&[1][..], &[1, 2, 3], &many] {
-            let store = three();
-            append(&store, ExpectedRevision::Any, ids).expect("each is there once");
-            let store = three();
-            let refused = append(&store, ExpectedRevision::Any, &twice(ids));
-            assert!(matches!(refused, Err(AppendError::Malformed(_))), "{refused:?}");
-        }
-    }
-}
+mod tests;

@@ -36,5 +36,5 @@ pub use random::Random;
 pub use retention::Retention;
 pub use store::{
     Append, AppendError, Appended, Condition, EventStore, ExpectedRevision, PerWrite, ReadError,
-    StoreIdentity, StreamWrite,
+    StoreIdentity, StreamWrite, Unmet,
 };

@@ -86,7 +86,8 @@ pub struct StreamWrite {
 /// One atomic append, over one or several streams.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Append {
-    /// The writes, in the order in which their events stand in the log. A stream occurs once at most.
+    /// The writes, in the order in which their events stand in the log. A write without events only expects. A stream may
+    /// occur again, between others too: a write expects it as the writes before it leave it.
     pub writes: Vec<StreamWrite>,
     /// What else must be so.
     pub condition: Option<Condition>,
@@ -117,8 +118,20 @@ pub type PerWrite<T> = SmallVec<[T; 1]>;
 pub struct Appended {
     /// The position of the append's last event; nothing where it had no events.
     pub position: Option<Position>,
-    /// The last revision of each stream written, in the order of the writes.
+    /// The last revision of the stream behind each write, in the order of the writes. Of a write without events it is where
+    /// the stream was, and nothing in the answer to a repetition.
     pub revisions: PerWrite<Option<Revision>>,
+}
+
+/// What a write expected of a stream that is elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmet {
+    /// The stream.
+    pub stream: StreamName,
+    /// What was expected.
+    pub expected: ExpectedRevision,
+    /// Its last revision; none where it has no event.
+    pub actual: Option<Revision>,
 }
 
 /// Why an append did not go through. Except for `Unknown`, it changed nothing.
@@ -137,6 +150,8 @@ pub enum AppendError {
         expected: ExpectedRevision,
         /// Its last revision; none where it has no event.
         actual: Option<Revision>,
+        /// The other streams whose expectations failed at the same time, in the order of the writes.
+        others: Vec<Unmet>,
     },
     /// An event that the append's condition excludes is there.
     #[error("the event at position {position} matches what the condition excludes")]

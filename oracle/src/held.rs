@@ -27,7 +27,7 @@ pub struct Held {
     events: u64,
     /// How many events each stream has.
     streams: HashMap<StreamName, u64>,
-    /// How each whole append would be answered if it were sent again, by its number.
+    /// How each whole append would be answered if it were sent again, by its number; of a write without events nothing.
     appends: HashMap<u64, Appended>,
     under_way: Option<UnderWay>,
 }
@@ -39,7 +39,7 @@ struct UnderWay {
     append: Append,
     /// How many events of the first write that is not whole were found.
     found: usize,
-    /// The last revision of each whole write.
+    /// The last revision of each whole write; nothing of one without events.
     revisions: PerWrite<Option<Revision>>,
 }
 
@@ -71,7 +71,10 @@ impl Held {
             },
         };
         let number = under_way.number;
-        under_way.take(event).map_err(|wrong| Violation::Append { number, position, wrong })?;
+        let wrong = |wrong| Violation::Append { number, position, wrong };
+        under_way.expect(&self.streams, Some(&event.stream)).map_err(wrong)?;
+        under_way.take(event).map_err(wrong)?;
+        under_way.expect(&self.streams, None).map_err(wrong)?;
         if under_way.revisions.len() == under_way.append.writes.len() {
             let answer = Appended { position: Some(position), revisions: under_way.revisions };
             self.appends.insert(number, answer);
@@ -126,6 +129,30 @@ fn count(due: &mut u64, stream: Option<&StreamName>, found: u64) -> Result<(), V
 }
 
 impl UnderWay {
+    /// Passes the next writes that have no events, if what they expect is so. The streams are counted with the event that
+    /// was met in that stream and is not taken yet.
+    fn expect(
+        &mut self,
+        streams: &HashMap<StreamName, u64>,
+        met: Option<&StreamName>,
+    ) -> Result<(), Wrong> {
+        if self.found > 0 {
+            return Ok(());
+        }
+        for write in &self.append.writes[self.revisions.len()..] {
+            if !write.events.is_empty() {
+                break;
+            }
+            let counted = streams.get(&write.stream).copied().unwrap_or(0);
+            let count = counted - u64::from(met == Some(&write.stream));
+            if !lets(write.expected, Revision(count)) {
+                return Err(Wrong::Unexpected);
+            }
+            self.revisions.push(None);
+        }
+        Ok(())
+    }
+
     /// Takes the append's next event, if this is the one.
     fn take(&mut self, event: &RecordedEvent) -> Result<(), Wrong> {
         let write = &self.append.writes[self.revisions.len()];
@@ -149,7 +176,7 @@ impl UnderWay {
     }
 }
 
-/// Whether what was expected lets a write begin at this revision.
+/// Whether what was expected lets a write begin at this revision, which is how many events its stream has.
 fn lets(expected: ExpectedRevision, first: Revision) -> bool {
     match expected {
         ExpectedRevision::Any => true,

@@ -188,6 +188,61 @@ fn an_append_where_it_was_not_to_be_is_found() {
     }
 }
 
+/// Append 2 also expects streams that it does not write, and is asked for before and behind its event.
+fn expecting(writes: &[(&str, ExpectedRevision)], before: bool) -> History {
+    let mut history = History::default();
+    for number in 0..3 {
+        let mut append = append(number);
+        let mut outcome = acknowledged(number);
+        if number == 2 {
+            let extra = writes.iter().map(|(name, expected)| write(name, *expected, &[]));
+            let place = if before { 0 } else { append.writes.len() };
+            append.writes.splice(place..place, extra);
+            // Where they were is told the first time.
+            let told = append.writes.iter().map(|write| {
+                let taken = write.stream.as_str() == "note-b" && !write.events.is_empty();
+                Some(Revision(if taken { 1 } else { 2 }))
+            });
+            let revisions = told.collect();
+            outcome = Outcome::Acknowledged(Appended { position: Some(Position(4)), revisions });
+        }
+        let ticket = history.send(&append);
+        history.answer(ticket, outcome);
+    }
+    history
+}
+
+#[test]
+fn an_append_that_only_expected_a_stream_elsewhere_is_found() {
+    let exact = |revision| ExpectedRevision::Exact(Revision(revision));
+    use ExpectedRevision::{Any, Behind, Exists, NoStream};
+    let right = [
+        ("note-a", exact(2)),
+        ("note-a", Exists),
+        ("note-c", NoStream),
+        ("note-c", Behind(None)),
+        ("note-c", Any),
+    ];
+    for before in [true, false] {
+        assert_eq!(check(&expecting(&right, before), &log()), Ok(()));
+    }
+    // The event itself counts for what is expected behind it alone.
+    for (before, last) in [(true, exact(0)), (false, exact(1))] {
+        assert_eq!(check(&expecting(&[("note-b", last)], before), &log()), Ok(()));
+        let other = expecting(&[("note-b", last)], !before);
+        assert_eq!(check(&other, &log()), Err(wrong(2, 4, Wrong::Unexpected)));
+    }
+    for (name, expected) in
+        [("note-a", exact(1)), ("note-a", exact(3)), ("note-a", NoStream), ("note-c", Exists)]
+    {
+        for before in [true, false] {
+            let history = expecting(&[(name, expected)], before);
+            let found = check(&history, &log());
+            assert_eq!(found, Err(wrong(2, 4, Wrong::Unexpected)), "{name} {expected:?}");
+        }
+    }
+}
+
 #[test]
 fn a_part_of_an_append_is_found() {
     let torn = |position| wrong(1, position, Wrong::Torn);

@@ -59,7 +59,7 @@ pub(super) fn answer(outcome: Result<Appended, AppendError>) -> Result<AppendRes
 fn append_problem(error: &AppendError) -> Problem {
     let of = |code| Problem::of(error.family(), code, error);
     match error {
-        AppendError::Conflict { stream, expected: _, actual } => of("wrong-revision")
+        AppendError::Conflict { stream, actual, .. } => of("wrong-revision")
             .with("stream", stream.as_str())
             .with("revision", actual.map(|actual| actual.0)),
         AppendError::ConditionFailed { position } => {
@@ -307,7 +307,11 @@ mod tests {
         let position = Position(8);
         let text = String::new;
         let cases = [
-            (AppendError::Conflict { stream, expected, actual }, Code::Aborted, "wrong-revision"),
+            (
+                AppendError::Conflict { stream, expected, actual, others: Vec::new() },
+                Code::Aborted,
+                "wrong-revision",
+            ),
             (AppendError::ConditionFailed { position }, Code::Aborted, "condition-failed"),
             (AppendError::Malformed(text()), Code::InvalidArgument, "malformed-append"),
             (AppendError::PartlyRepeated, Code::InvalidArgument, "malformed-append"),

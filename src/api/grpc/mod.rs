@@ -16,6 +16,8 @@ use annals_store::protocol::monitoring::MonitoringService;
 use annals_store::protocol::operations::OperationsService;
 use annals_store::protocol::persistent::PersistentService;
 use annals_store::protocol::streams::StreamsService;
+use annals_store::protocol::transactions::TransactionsService;
+use annals_store::protocol::wire::kurrentdb::protocol::v2::streams::streams_service_server::StreamsServiceServer;
 use annals_store::protocol::wire::v1::gossip::gossip_server::GossipServer;
 use annals_store::protocol::wire::v1::monitoring::monitoring_server::MonitoringServer;
 use annals_store::protocol::wire::v1::operations::operations_server::OperationsServer;
@@ -93,6 +95,9 @@ impl Services {
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
             .build_v1()?;
         let protocol = &state.protocol;
+        let kurrent_bytes_max = KURRENT_BYTES_MAX.max(bytes_max);
+        let transactions = StreamsServiceServer::new(TransactionsService(Arc::clone(protocol)))
+            .max_decoding_message_size(kurrent_bytes_max);
         let persistent = PersistentService::new(protocol);
         let operations =
             OperationsService { protocol: Arc::clone(protocol), persistent: persistent.clone() };
@@ -104,9 +109,10 @@ impl Services {
             .add_service(MonitoringServer::new(MonitoringService(Arc::clone(protocol))))
             .add_service(OperationsServer::new(operations))
             .add_service(PersistentSubscriptionsServer::new(persistent))
+            .add_service(transactions)
             .prepare();
         let streams = StreamsServer::new(StreamsService(Arc::clone(protocol)))
-            .max_decoding_message_size(KURRENT_BYTES_MAX.max(bytes_max));
+            .max_decoding_message_size(kurrent_bytes_max);
         Ok(Services { events, streams, others })
     }
 

@@ -291,7 +291,8 @@ async fn conflict(connection: &Arc<Connection>, write: &StreamWrite) -> AppendEr
 }
 
 fn conflict_at(write: &StreamWrite, actual: Option<Revision>) -> AppendError {
-    AppendError::Conflict { stream: write.stream.clone(), expected: write.expected, actual }
+    let (stream, expected) = (write.stream.clone(), write.expected);
+    AppendError::Conflict { stream, expected, actual, others: Vec::new() }
 }
 
 /// An append of no events only asks whether the stream is as expected.

@@ -48,6 +48,10 @@ const SERVED: &[Served] = &[
             ("tombstone", &[]),
         ],
     ),
+    (
+        "kurrentdb.protocol.v2.streams.streamsservice",
+        &[("appendsession", &[]), ("appendrecords", &[])],
+    ),
 ];
 
 /// The service.

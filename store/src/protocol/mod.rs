@@ -1,4 +1,5 @@
-//! The KurrentDB protocol (gRPC, version 1) over any event store, so that its official clients work unchanged. It turns
+//! The KurrentDB protocol (gRPC) over any event store, so that its official clients work unchanged: its first version, and of
+//! its second one the appends over several streams. It turns
 //! their requests into appends and reads of the store and the answers back; docs/kurrentdb.md tells what is
 //! served and what differs. It opens no socket: whoever does hands requests to the services.
 
@@ -18,6 +19,7 @@ pub mod state;
 pub mod streams;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod transactions;
 pub mod wire;
 pub mod writes;
 

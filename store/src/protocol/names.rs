@@ -37,6 +37,14 @@ pub fn stream_name(identifier: Option<&StreamIdentifier>) -> Result<StreamName, 
     let Ok(name) = std::str::from_utf8(name) else {
         return Err(ProtocolError::Malformed("the stream's name is not UTF-8".to_owned()));
     };
+    stream_named(name)
+}
+
+/// The stream of a name.
+///
+/// # Errors
+/// [`ProtocolError::Malformed`] where a stream cannot have it.
+pub fn stream_named(name: &str) -> Result<StreamName, ProtocolError> {
     if name == "$$" {
         let text = "the stream name \"$$\" names the metadata of no stream";
         return Err(ProtocolError::Malformed(text.to_owned()));

@@ -37,7 +37,8 @@ impl Names {
         Ok((stream, metastream))
     }
 
-    fn event_type(&mut self, name: &str) -> Result<EventType, ProtocolError> {
+    /// The type that a message names.
+    pub(crate) fn event_type(&mut self, name: &str) -> Result<EventType, ProtocolError> {
         if let Some(known) = &self.event_type
             && known.as_str() == name
         {

@@ -12,7 +12,7 @@ use super::state::States;
 
 /// The version of KurrentDB whose protocol this is, as clients are told it. Some look at it to learn what a server can do,
 /// beside the list of methods.
-pub const PROTOCOL_VERSION: &str = "24.10.0";
+pub const PROTOCOL_VERSION: &str = "26.1.0";
 
 /// What the protocol is told by whoever serves it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -289,7 +289,7 @@ impl Protocol {
     }
 
     /// The metadata of a stream that begins again behind its last event, with all else that it said.
-    fn revived(&self, metadata: &[u8], last: Option<Revision>) -> NewEvent {
+    pub(crate) fn revived(&self, metadata: &[u8], last: Option<Revision>) -> NewEvent {
         let mut object: Map<String, Value> = serde_json::from_slice(metadata).unwrap_or_default();
         let before = last.map_or(0, |Revision(last)| last + 1);
         object.insert("$tb".to_owned(), before.into());

@@ -66,7 +66,7 @@ fn any_append() -> impl Strategy<Value = Append> {
         }),
     ];
     let write = (0_usize..5, expected, prop::collection::vec(any_event(), 0..4));
-    (prop::collection::vec(write, 1..3), any_condition()).prop_map(|(writes, condition)| {
+    (prop::collection::vec(write, 1..4), any_condition()).prop_map(|(writes, condition)| {
         let writes = writes.into_iter().map(|(name, expected, events)| StreamWrite {
             stream: stream(STREAMS[name]),
             expected,

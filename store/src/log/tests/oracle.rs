@@ -1,8 +1,8 @@
 //! Random appends to a log over its lives, each sent and answered before the oracle's eyes, and the log held against them.
 
 use annals_core::random::SeededRandom;
-use annals_core::{Append, EventStore, ExpectedRevision, ReadQuery, Revision};
-use annals_oracle::History;
+use annals_core::{Append, EventStore, ExpectedRevision, ReadQuery, Revision, StreamWrite};
+use annals_oracle::{History, Sent};
 use futures::stream::{FuturesOrdered, StreamExt};
 
 use super::{Log, event, read, stream, write};
@@ -54,10 +54,32 @@ impl Oracle {
             write(name, events.collect())
         });
         let mut append = Append { writes: writes.collect(), condition: None };
+        if random.below(4) == 0 {
+            append.writes.push(self.only_expected(random));
+        }
+        if random.below(8) == 0 {
+            // Behind what was written to it before.
+            self.next_id += 1;
+            let again = append.writes[0].stream.as_str().to_owned();
+            append.writes.push(write(&again, vec![event(self.next_id, vec![7])]));
+        }
         if random.below(5) == 0 {
             append.writes[0].expected = ExpectedRevision::Exact(Revision(random.below(40)));
         }
         append
+    }
+
+    /// A stream that is not written, and where it is or was.
+    fn only_expected(&self, random: &SeededRandom) -> StreamWrite {
+        let name = STREAMS[usize::try_from(random.below(3)).unwrap()];
+        let of_stream = |sent: &Sent| {
+            let writes = sent.append.writes.iter().filter(|write| write.stream.as_str() == name);
+            writes.map(|write| write.events.len() as u64).sum::<u64>()
+        };
+        let sent: u64 = self.history.sent().iter().map(of_stream).sum();
+        let last = sent.saturating_sub(random.below(3));
+        let expected = last.checked_sub(1).map(Revision);
+        StreamWrite { expected: ExpectedRevision::Behind(expected), ..write(name, Vec::new()) }
     }
 
     /// How many appends were acknowledged.

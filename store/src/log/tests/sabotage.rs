@@ -1,7 +1,7 @@
 //! Breaks the log, or the disk under it, on purpose, and sees that the checks notice.
 
 use annals_core::disk::SimulatedDisk;
-use annals_core::{Append, Condition, EventQuery, ExpectedRevision, Revision};
+use annals_core::{Append, Condition, EventQuery, ExpectedRevision, Revision, StreamWrite};
 
 use super::crash::life;
 use super::damage::flip_bits;
@@ -84,6 +84,15 @@ fn an_expected_revision_that_is_not_checked_is_noticed() {
     let mut wrong = write("s", vec![event(1, vec![1])]);
     wrong.expected = ExpectedRevision::Exact(Revision(3));
     assert!(compare(&[Step::Append(Append::to(wrong))], &options).is_err());
+}
+
+#[test]
+fn a_stream_that_is_only_expected_and_not_checked_is_noticed() {
+    let options = broken(Sabotage { ignore_expected: true, ..Sabotage::default() });
+    let expected = ExpectedRevision::Exact(Revision(3));
+    let mut append = append("s", 1, vec![1]);
+    append.writes.push(StreamWrite { expected, ..write("t", Vec::new()) });
+    assert!(compare(&[Step::Append(append)], &options).is_err());
 }
 
 #[test]

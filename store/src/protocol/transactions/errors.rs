@@ -1,0 +1,216 @@
+//! Why a transaction did not go through, and the one table of what its sender is told: a status that carries a message of its
+//! own for each kind of error, behind one that names the kind. Clients go by these, not by the texts.
+
+use annals_core::{Revision, StreamName};
+use prost::Message;
+use prost_types::Any;
+use tonic::{Code, Status};
+use uuid::Uuid;
+
+use super::checks::{Expected, Standing};
+use crate::protocol::errors::ProtocolError;
+use crate::protocol::wire::google::rpc;
+use crate::protocol::wire::kurrentdb::protocol::v2::streams::errors as details;
+use details::consistency_violation::{StreamStateViolation, Type};
+
+/// So many streams are told in words; the message that a status carries has all of them.
+const TOLD_MAX: usize = 8;
+
+/// Why a transaction did not go through. It changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// What may be wrong with every request.
+    Protocol(ProtocolError),
+    /// A stream occurs twice in a session.
+    AlreadyInSession(StreamName),
+    /// A record is too large.
+    RecordTooLarge { stream: StreamName, id: Uuid, size: usize, most: usize },
+    /// All records together are too large.
+    TooLarge { size: usize, most: usize },
+    /// Streams are not as expected.
+    Unmet(Vec<Violation>),
+}
+
+/// A stream that is not as expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Violation {
+    /// Its place among the transaction's streams.
+    pub(super) place: usize,
+    pub(super) stream: StreamName,
+    pub(super) expected: Expected,
+    pub(super) standing: Standing,
+    pub(super) last: Option<Revision>,
+}
+
+impl From<ProtocolError> for Refusal {
+    fn from(error: ProtocolError) -> Refusal {
+        Refusal::Protocol(error)
+    }
+}
+
+impl Violation {
+    fn actual(&self) -> i64 {
+        self.standing.counted(self.expected, self.last)
+    }
+
+    fn text(&self) -> String {
+        let Violation { stream, expected, .. } = self;
+        let wanted = match *expected {
+            Expected::Any => "not to have ended".to_owned(),
+            Expected::NoStream => "not to exist".to_owned(),
+            Expected::Exists => "to exist".to_owned(),
+            Expected::Revision(revision) => format!("at revision {revision}"),
+            Expected::Deleted => "deleted".to_owned(),
+            Expected::Ended => "ended for ever".to_owned(),
+        };
+        let found = match (self.standing, self.last) {
+            (Standing::Open, None) => "does not exist".to_owned(),
+            (Standing::Open, Some(last)) => format!("is at revision {last}"),
+            (Standing::Deleted, None) => "is deleted".to_owned(),
+            (Standing::Deleted, Some(last)) => format!("is deleted at revision {last}"),
+            (Standing::Ended, _) => "has ended for ever".to_owned(),
+        };
+        format!("stream '{stream}' was expected {wanted} and {found}")
+    }
+}
+
+impl Refusal {
+    /// What the sender of a session is told, whose streams are each on their own: the first that is not as expected.
+    pub(super) fn of_session(self) -> Status {
+        match self {
+            Refusal::Unmet(violations) => violations.first().map_or_else(
+                || Status::internal("a session was refused without a reason"),
+                unmet_in_session,
+            ),
+            other => other.of_records(),
+        }
+    }
+
+    /// What the sender of records with checks is told.
+    pub(super) fn of_records(self) -> Status {
+        match self {
+            Refusal::Protocol(error) => error.into(),
+            Refusal::AlreadyInSession(stream) => {
+                let text = format!(
+                    "stream '{stream}' occurs twice in the session; send all of its records in one request"
+                );
+                let detail = details::StreamAlreadyInAppendSessionErrorDetails {
+                    stream: Some(stream.to_string()),
+                };
+                rich(&IN_SESSION, text, &detail)
+            }
+            Refusal::RecordTooLarge { stream, id, size, most } => {
+                let text = format!(
+                    "record {id} for stream '{stream}' has {size} bytes, and {most} are the most"
+                );
+                let detail = details::AppendRecordSizeExceededErrorDetails {
+                    stream: Some(stream.to_string()),
+                    record_id: Some(id.to_string()),
+                    size: Some(short(size)),
+                    max_size: Some(short(most)),
+                };
+                rich(&RECORD_SIZE, text, &detail)
+            }
+            Refusal::TooLarge { size, most } => {
+                let text =
+                    format!("the records have {size} bytes together, and {most} are the most");
+                let detail = details::AppendTransactionSizeExceededErrorDetails {
+                    size: Some(short(size)),
+                    max_size: Some(short(most)),
+                };
+                rich(&SIZE, text, &detail)
+            }
+            Refusal::Unmet(violations) => unmet(&violations),
+        }
+    }
+}
+
+fn unmet_in_session(violation: &Violation) -> Status {
+    let (stream, text) = (Some(violation.stream.to_string()), violation.text());
+    if violation.standing == Standing::Ended {
+        let detail = details::StreamTombstonedErrorDetails { stream };
+        return rich(&TOMBSTONED, text, &detail);
+    }
+    let detail = details::StreamRevisionConflictErrorDetails {
+        stream,
+        expected_revision: Some(violation.expected.counted()),
+        actual_revision: Some(violation.actual()),
+    };
+    rich(&CONFLICT, text, &detail)
+}
+
+fn unmet(violations: &[Violation]) -> Status {
+    let mut texts: Vec<_> = violations.iter().take(TOLD_MAX).map(Violation::text).collect();
+    if let more @ 1.. = violations.len().saturating_sub(TOLD_MAX) {
+        texts.push(format!("{more} more are not as expected"));
+    }
+    let told = violations.iter().map(|violation| details::ConsistencyViolation {
+        check_index: Some(short(violation.place)),
+        r#type: Some(Type::StreamState(StreamStateViolation {
+            stream: Some(violation.stream.to_string()),
+            expected_state: Some(violation.expected.counted()),
+            actual_state: Some(violation.actual()),
+        })),
+    });
+    let detail = details::AppendConsistencyViolationErrorDetails { violations: told.collect() };
+    rich(&VIOLATION, texts.join("; "), &detail)
+}
+
+/// A kind of error: its code, its reason, and the message that tells more of it.
+struct Kind(Code, &'static str, &'static str);
+
+const IN_SESSION: Kind = Kind(
+    Code::Aborted,
+    "STREAM_ALREADY_IN_APPEND_SESSION",
+    "StreamAlreadyInAppendSessionErrorDetails",
+);
+const RECORD_SIZE: Kind = Kind(
+    Code::InvalidArgument,
+    "APPEND_RECORD_SIZE_EXCEEDED",
+    "AppendRecordSizeExceededErrorDetails",
+);
+const SIZE: Kind = Kind(
+    Code::Aborted,
+    "APPEND_TRANSACTION_SIZE_EXCEEDED",
+    "AppendTransactionSizeExceededErrorDetails",
+);
+const TOMBSTONED: Kind =
+    Kind(Code::FailedPrecondition, "STREAM_TOMBSTONED", "StreamTombstonedErrorDetails");
+const CONFLICT: Kind = Kind(
+    Code::FailedPrecondition,
+    "STREAM_REVISION_CONFLICT",
+    "StreamRevisionConflictErrorDetails",
+);
+const VIOLATION: Kind = Kind(
+    Code::FailedPrecondition,
+    "APPEND_CONSISTENCY_VIOLATION",
+    "AppendConsistencyViolationErrorDetails",
+);
+
+/// Where the messages are defined that tell more of an error.
+const DETAILS: &str = "kurrentdb.protocol.v2.streams.errors";
+
+/// A status that carries the kind of the error, and more of it in a message of this name.
+fn rich(kind: &Kind, text: String, detail: &impl Message) -> Status {
+    let Kind(code, reason, name) = *kind;
+    let info = rpc::ErrorInfo {
+        reason: reason.to_owned(),
+        domain: "streams".to_owned(),
+        ..rpc::ErrorInfo::default()
+    };
+    let carried = rpc::Status {
+        code: code.into(),
+        message: text.clone(),
+        details: vec![packed("google.rpc", "ErrorInfo", &info), packed(DETAILS, name, detail)],
+    };
+    Status::with_details(code, text, carried.encode_to_vec().into())
+}
+
+fn packed(package: &str, name: &str, message: &impl Message) -> Any {
+    let type_url = format!("type.googleapis.com/{package}.{name}");
+    Any { type_url, value: message.encode_to_vec() }
+}
+
+fn short(size: usize) -> i32 {
+    i32::try_from(size).unwrap_or(i32::MAX)
+}
