@@ -7,6 +7,7 @@ mod error;
 mod fields;
 mod secret;
 mod store;
+mod system_projections;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use error::ConfigError;
 pub use secret::Secret;
 pub use store::StoreChoice;
+pub use system_projections::SystemProjections;
 
 /// Everything that can be configured. [`Config::load`] is how a program gets it,
 /// `Config::default()` how a test does.
@@ -37,6 +39,9 @@ pub struct Config {
     /// Which event store: `embedded`, or a server that speaks the KurrentDB protocol,
     /// `esdb://HOST:PORT?tls=false`.
     pub store: StoreChoice,
+    /// Which of KurrentDB's system projections run in a store that was told nothing of them: `false`,
+    /// `true`, or their names. What a client turns on or off later is kept in the store, and holds.
+    pub system_projections: SystemProjections,
     /// How events reach the projection workers.
     pub fanout: Fanout,
     /// The address of a PostgreSQL server, `postgres://…`; without one, Annals starts and stops its
@@ -165,6 +170,7 @@ impl Default for Config {
             advertise: None,
             role: Role::All,
             store: StoreChoice::embedded(),
+            system_projections: SystemProjections::All(false),
             fanout: Fanout::Embedded,
             database_url: None,
             libchdb: None,

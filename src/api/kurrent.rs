@@ -15,12 +15,13 @@ pub(super) async fn gossip(State(state): State<Arc<ApiState>>) -> Json<Value> {
 }
 
 /// `GET /info`.
-pub(super) async fn info() -> Json<Value> {
+pub(super) async fn info(State(state): State<Arc<ApiState>>) -> Json<Value> {
+    let projections = state.protocol.parts.settings.system_projections.is_some();
     Json(json!({
         "dbVersion": PROTOCOL_VERSION,
         "esVersion": PROTOCOL_VERSION,
         "state": "leader",
-        "features": { "projections": false, "userManagement": false, "atomPub": false },
+        "features": { "projections": projections, "userManagement": false, "atomPub": false },
         "authentication": { "type": "insecure" },
     }))
 }

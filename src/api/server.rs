@@ -106,6 +106,8 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let edge = Edge::new(&state).map_err(ServeError::Reflection)?;
+    let projections = Arc::clone(&state.system_projections);
+    tokio::spawn(async move { projections.start().await });
     let connections = connection_builder(&state);
     let graceful = GracefulShutdown::new();
     let mut tidy = tokio::time::interval(TIDY_EVERY);
@@ -137,6 +139,9 @@ pub async fn serve(
     let limit = Duration::from_millis(state.limits.shutdown_timeout_ms);
     if tokio::time::timeout(limit, graceful.shutdown()).await.is_err() {
         tracing::warn!(?limit, "requests that did not end in time were cut off");
+    }
+    if tokio::time::timeout(limit, state.system_projections.close()).await.is_err() {
+        tracing::warn!(?limit, "projections did not end in time");
     }
     if let Ok(read_models) = state.read_models() {
         read_models.close().await;

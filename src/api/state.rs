@@ -10,6 +10,7 @@ use annals_core::{EventStore, RecordedEvent, SchemaFingerprint, Schemas};
 use annals_replay::ReplaySource;
 use annals_replay::travel::Travel;
 use annals_store::log::{APPEND_BYTES_MAX, EVENT_BYTES_MAX};
+use annals_store::protocol::projections::SystemProjections;
 use annals_store::protocol::{Protocol, Settings};
 use annals_workers::{Catalogue, ClickHouse, Workers};
 use parking_lot::Mutex;
@@ -79,6 +80,8 @@ pub struct ApiState {
     pub(super) asked_to_stop: CancellationToken,
     /// The KurrentDB protocol over the log.
     pub(super) protocol: Arc<Protocol>,
+    /// The system projections of that protocol.
+    pub(super) system_projections: Arc<SystemProjections>,
 }
 
 impl ApiState {
@@ -100,7 +103,9 @@ impl ApiState {
             asked_to_stop: asked_to_stop.clone(),
             settings: protocol_settings(config, listening),
         });
+        let system_projections = Arc::new(SystemProjections::new(&protocol));
         Arc::new(ApiState {
+            system_projections,
             read_models,
             in_flight: Arc::new(Semaphore::new(limits.requests_in_flight_max)),
             subscriptions,
@@ -179,6 +184,7 @@ fn protocol_settings(config: &Config, listening: SocketAddr) -> Settings {
         event_bytes_max: (EVENT_BYTES_MAX - EVENT_ROOM).min(append_bytes_max),
         append_bytes_max,
         write_timeout: config.limits.command_timeout(),
+        system_projections: config.store.is_embedded().then(|| config.system_projections.named()),
     }
 }
 

@@ -33,6 +33,9 @@ const fn shared(key: &'static str, alias: &'static str, right: &'static str) -> 
 
 const MILLISECONDS: &str = "a number of milliseconds from 1 to 3600000";
 
+const PROJECTIONS: &str = "true, false, or a list of $by_category, $by_correlation_id, $by_event_type, $stream_by_category, \
+                           $streams; and false where `store` is a server, which has its own";
+
 const FIELDS: &[Field] = &[
     text("data_folder", "a path, such as \".annals\""),
     text("address", "HOST:PORT, such as \"127.0.0.1:2113\""),
@@ -42,6 +45,7 @@ const FIELDS: &[Field] = &[
         "\"all\" or \"store\" (\"api\", \"relay\" and \"worker\" alone are not served yet)",
     ),
     text("store", "\"embedded\" or \"esdb://HOST:PORT?tls=false\""),
+    value("system_projections", PROJECTIONS),
     text("fanout", "\"embedded\" or \"kafka\""),
     shared("database_url", "DATABASE_URL", "\"postgres://USER:PASSWORD@HOST:PORT/DATABASE\""),
     text("libchdb", "the path of libchdb.so"),
@@ -175,6 +179,9 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
     }
     if let Err(error) = config.store.address() {
         return wrong("store", error.to_string());
+    }
+    if !config.store.is_embedded() && !config.system_projections.named().is_empty() {
+        return wrong("system_projections", "`store` is a server".to_owned());
     }
     if config.api_key.as_ref().is_some_and(|key| key.expose().chars().count() < 16) {
         return wrong("api_key", "it is too short to be safe".to_owned());

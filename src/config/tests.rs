@@ -75,6 +75,23 @@ fn well_known_variables_are_read_and_ours_win() {
 }
 
 #[test]
+fn system_projections_are_all_none_or_named() {
+    use annals_store::protocol::projections::SystemProjection::{self, ByCategory, Streams};
+    let named = |file: Option<&str>, variable: Option<&str>| {
+        let variables = variable.map(|value| ("ANNALS_SYSTEM_PROJECTIONS", value));
+        let config = load(file, &Vec::from_iter(variables), Flags::default());
+        Vec::from_iter(config.expect("a right configuration").system_projections.named())
+    };
+    assert_eq!(named(None, None), []);
+    assert_eq!(named(Some("system_projections = true"), None), SystemProjection::ALL);
+    let list = "system_projections = ['$streams', '$by_category', '$streams']";
+    assert_eq!(named(Some(list), None), [ByCategory, Streams]);
+    assert_eq!(named(Some(list), Some("true")), SystemProjection::ALL);
+    assert_eq!(named(Some(list), Some("[$streams]")), [Streams]);
+    assert_eq!(named(Some(list), Some("false")), []);
+}
+
+#[test]
 fn secrets_do_not_show() {
     let variables = [
         ("DATABASE_URL", "postgres://canary"),
@@ -105,6 +122,12 @@ fn a_wrong_value_is_told_with_its_key_source_and_remedy() {
         load(None, &[("ANNALS_FANOUT", "kafka")], Flags::default()),
         load(None, &[("ANNALS_STORE", "http://h:2113")], Flags::default()),
         load(None, &[("ANNALS_STORE", "esdb://ann:secret@h:port")], Flags::default()),
+        load(Some("system_projections = ['$by_colour']"), &[], Flags::default()),
+        load(
+            None,
+            &[("ANNALS_SYSTEM_PROJECTIONS", "true"), ("ANNALS_STORE", "esdb://h:2113")],
+            Flags::default(),
+        ),
         load(None, &[], flags("worker")),
         load(None, &[], flags("king")),
         load(None, &[("ANNALS_CONFIG", "/nowhere/annals.toml")], Flags::default()),

@@ -15,6 +15,7 @@ use annals_store::protocol::gossip::GossipService;
 use annals_store::protocol::monitoring::MonitoringService;
 use annals_store::protocol::operations::OperationsService;
 use annals_store::protocol::persistent::PersistentService;
+use annals_store::protocol::projections::ProjectionsService;
 use annals_store::protocol::streams::StreamsService;
 use annals_store::protocol::transactions::TransactionsService;
 use annals_store::protocol::wire::kurrentdb::protocol::v2::streams::streams_service_server::StreamsServiceServer;
@@ -22,6 +23,7 @@ use annals_store::protocol::wire::v1::gossip::gossip_server::GossipServer;
 use annals_store::protocol::wire::v1::monitoring::monitoring_server::MonitoringServer;
 use annals_store::protocol::wire::v1::operations::operations_server::OperationsServer;
 use annals_store::protocol::wire::v1::persistent_subscriptions::persistent_subscriptions_server::PersistentSubscriptionsServer;
+use annals_store::protocol::wire::v1::projections::projections_server::ProjectionsServer;
 use annals_store::protocol::wire::v1::server_features::server_features_server::ServerFeaturesServer;
 use annals_store::protocol::wire::v1::streams::streams_server::StreamsServer;
 use http::{Request, Response};
@@ -101,6 +103,7 @@ impl Services {
         let persistent = PersistentService::new(protocol);
         let operations =
             OperationsService { protocol: Arc::clone(protocol), persistent: persistent.clone() };
+        let projections = ProjectionsService(Arc::clone(&state.system_projections));
         let others = Routes::new(commands)
             .add_service(queries)
             .add_service(reflection)
@@ -110,6 +113,7 @@ impl Services {
             .add_service(OperationsServer::new(operations))
             .add_service(PersistentSubscriptionsServer::new(persistent))
             .add_service(transactions)
+            .add_service(ProjectionsServer::new(projections))
             .prepare();
         let streams = StreamsServer::new(StreamsService(Arc::clone(protocol)))
             .max_decoding_message_size(kurrent_bytes_max);

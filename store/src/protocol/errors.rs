@@ -49,6 +49,10 @@ pub enum ProtocolError {
         /// The group.
         group: String,
     },
+    /// There is no projection of that name.
+    UnknownProjection(String),
+    /// The store keeps no projections.
+    NoProjections,
     /// Too much at once.
     TooBusy,
     /// The server is stopping.
@@ -178,6 +182,13 @@ fn told(error: ProtocolError) -> (Code, String, Trailers) {
             ],
         ),
         ProtocolError::Group { trouble, stream, group } => told_of_group(trouble, stream, group),
+        ProtocolError::UnknownProjection(name) => {
+            (Code::NotFound, format!("Projection '{name}' not found"), vec![])
+        }
+        ProtocolError::NoProjections => {
+            let text = "the events are kept by a server of its own; manage its projections there";
+            (Code::Unimplemented, text.to_owned(), vec![])
+        }
         ProtocolError::TooBusy => (Code::Unavailable, "Server Is Too Busy".to_owned(), vec![]),
         ProtocolError::Stopping => {
             let text = "Server Is Not Ready: it is stopping".to_owned();
@@ -297,6 +308,8 @@ mod tests {
             ],
         );
         check(ProtocolError::TooBusy, Code::Unavailable, "Server Is Too Busy", &[]);
+        let unknown = ProtocolError::UnknownProjection("mine".to_owned());
+        check(unknown, Code::NotFound, "Projection 'mine' not found", &[]);
         let group = |trouble| ProtocolError::Group {
             trouble,
             stream: "s".to_owned(),

@@ -54,6 +54,20 @@ const SERVED: &[Served] = &[
     ),
 ];
 
+/// What is served besides where the store keeps projections; those of users' own are not.
+const PROJECTIONS: Served = (
+    "event_store.client.projections.projections",
+    &[
+        ("statistics", &[]),
+        ("disable", &[]),
+        ("enable", &[]),
+        ("reset", &[]),
+        ("state", &[]),
+        ("result", &[]),
+        ("restartsubsystem", &[]),
+    ],
+);
+
 /// The service.
 pub struct FeaturesService(pub Arc<Protocol>);
 
@@ -63,7 +77,9 @@ impl ServerFeatures for FeaturesService {
         &self,
         _: Request<Empty>,
     ) -> Result<Response<SupportedMethods>, Status> {
-        let methods = SERVED.iter().flat_map(|(service, methods)| {
+        let has_projections = self.0.parts.settings.system_projections.is_some();
+        let served = SERVED.iter().chain(has_projections.then_some(&PROJECTIONS));
+        let methods = served.flat_map(|(service, methods)| {
             methods.iter().map(|(method, features)| SupportedMethod {
                 method_name: (*method).to_owned(),
                 service_name: (*service).to_owned(),
@@ -79,11 +95,30 @@ impl ServerFeatures for FeaturesService {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::protocol;
     use super::*;
+
+    #[tokio::test]
+    async fn projections_are_listed_where_the_store_keeps_them() {
+        for keeps in [true, false] {
+            let mut protocol = Arc::into_inner(protocol()).expect("it has one owner");
+            if !keeps {
+                protocol.parts.settings.system_projections = None;
+            }
+            let service = FeaturesService(Arc::new(protocol));
+            let listed = service.get_supported_methods(Request::new(Empty {})).await;
+            let listed = listed.expect("it is served").into_inner().methods;
+            let of_projections = listed.iter().filter(|it| it.service_name == PROJECTIONS.0);
+            let names: Vec<_> = of_projections.map(|it| it.method_name.as_str()).collect();
+            assert_eq!(names.contains(&"enable"), keeps, "{names:?}");
+            assert!(!names.contains(&"create"), "{names:?}");
+            assert!(listed.iter().any(|it| it.method_name == "batchappend"));
+        }
+    }
 
     #[test]
     fn names_are_in_lower_case_and_the_version_in_digits() {
-        for (service, methods) in SERVED {
+        for (service, methods) in SERVED.iter().chain([&PROJECTIONS]) {
             assert_eq!(service.to_lowercase(), *service);
             assert!(!methods.is_empty(), "{service}");
             for (method, _) in *methods {

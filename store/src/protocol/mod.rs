@@ -3,6 +3,7 @@
 //! their requests into appends and reads of the store and the answers back; docs/kurrentdb.md tells what is
 //! served and what differs. It opens no socket: whoever does hands requests to the services.
 
+mod correlation;
 pub mod deletion;
 pub mod errors;
 pub mod events;
@@ -13,6 +14,7 @@ pub mod monitoring;
 pub mod names;
 pub mod operations;
 pub mod persistent;
+pub mod projections;
 mod proposed;
 pub mod service;
 pub mod state;

@@ -1,5 +1,6 @@
 //! What the services of the protocol share: the store they stand over, the seams to clock and randomness, and the bounds.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::errors::ProtocolError;
+use super::projections::SystemProjection;
 use super::state::States;
 
 /// The version of KurrentDB whose protocol this is, as clients are told it. Some look at it to learn what a server can do,
@@ -27,6 +29,9 @@ pub struct Settings {
     pub append_bytes_max: usize,
     /// How long an append may take.
     pub write_timeout: Duration,
+    /// Which system projections run in a store that was told nothing of them. Nothing where the store keeps none, since it
+    /// does not append to several streams at once.
+    pub system_projections: Option<BTreeSet<SystemProjection>>,
 }
 
 /// What the protocol stands over.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use annals_core::{Filter, ReadQuery, RecordedEvent, Retention, Revision, StreamName};
+use annals_core::{Filter, ReadError, ReadQuery, RecordedEvent, Retention, Revision, StreamName};
 use bytes::Bytes;
 use quick_cache::sync::Cache;
 
@@ -59,7 +59,7 @@ impl Protocol {
     ///
     /// # Errors
     /// Where it could not be read.
-    pub async fn state(&self, stream: &StreamName) -> Result<Arc<StreamState>, ProtocolError> {
+    pub async fn state(&self, stream: &StreamName) -> Result<Arc<StreamState>, ReadError> {
         let Some(metastream) = Retention::stream_of(stream) else { return Ok(Arc::default()) };
         let head = self.parts.store.stream_head(&metastream).await?;
         let remembered = self.remembered(stream);
@@ -112,7 +112,7 @@ impl Protocol {
     ///
     /// # Errors
     /// Those of the read.
-    pub async fn first_of(&self, query: ReadQuery) -> Result<Option<RecordedEvent>, ProtocolError> {
-        Ok(lookup::first_of(&*self.parts.store, query).await?)
+    pub async fn first_of(&self, query: ReadQuery) -> Result<Option<RecordedEvent>, ReadError> {
+        lookup::first_of(&*self.parts.store, query).await
     }
 }

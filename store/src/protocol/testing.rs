@@ -1,5 +1,6 @@
 //! A protocol over a store in memory, for the tests of its services.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -40,6 +41,7 @@ pub(crate) fn protocol_over(store: Arc<dyn EventStore>, clock: &SimulatedClock) 
             event_bytes_max: 1000,
             append_bytes_max: 3000,
             write_timeout: Duration::from_secs(3),
+            system_projections: Some(BTreeSet::new()),
         },
     })
 }

@@ -129,12 +129,7 @@ impl Groups {
     }
 
     fn keeping(&self) -> Keeping {
-        let parts = &self.protocol.parts;
-        Keeping {
-            store: Arc::clone(&parts.store),
-            clock: Arc::clone(&parts.clock),
-            random: Arc::clone(&parts.random),
-        }
+        Keeping { protocol: Arc::clone(&self.protocol) }
     }
 
     async fn run(&self, configuration: Arc<Configuration>) -> Result<Running, ProtocolError> {
@@ -270,7 +265,7 @@ impl Groups {
         let keeping = self.keeping();
         let parked =
             parked_stream(key).map_err(|error| ProtocolError::Malformed(error.to_string()))?;
-        if let Some(Revision(last)) = keeping.store.stream_head(&parked).await?
+        if let Some(Revision(last)) = keeping.store().stream_head(&parked).await?
             && let Some(truncated) = keeping.truncate_parked(key, last + 1)
         {
             truncated.await?;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use annals_core::{
-    Append, AppendError, Appended, Clock, Content, EventId, EventStore, EventType,
-    ExpectedRevision, Metadata, NewEvent, Random, ReadError, ReadQuery, RecordedEvent, Retention,
-    Revision, SchemaFingerprint, Start, StreamName, StreamWrite,
+    Append, AppendError, Appended, Content, EventId, EventStore, EventType, ExpectedRevision,
+    Metadata, NewEvent, ReadError, ReadQuery, RecordedEvent, Retention, Revision,
+    SchemaFingerprint, Start, StreamName, StreamWrite,
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::super::lookup::{event_at, first_of, link_target};
 use super::super::names;
+use super::super::service::Protocol;
 use super::configuration::{Configuration, GroupKey};
 use super::message::{Message, Origin, Resolved};
 
@@ -24,12 +24,10 @@ const CHECKPOINT: &str = "$SubscriptionCheckpoint";
 /// So many links are followed at once.
 const LINKS_AT_ONCE: usize = 16;
 
-/// The store with what new events need.
+/// The store, through the protocol that links are followed by.
 #[derive(Clone)]
 pub(crate) struct Keeping {
-    pub(crate) store: Arc<dyn EventStore>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) random: Arc<dyn Random>,
+    pub(crate) protocol: Arc<Protocol>,
 }
 
 /// What of a group stands in the store.
@@ -71,10 +69,15 @@ pub(crate) fn parked_stream(key: &GroupKey) -> Result<StreamName, annals_core::e
 pub(crate) type Appending = BoxFuture<'static, Result<Appended, AppendError>>;
 
 impl Keeping {
+    /// The store itself.
+    pub(crate) fn store(&self) -> &dyn EventStore {
+        &*self.protocol.parts.store
+    }
+
     /// A JSON event of our own.
     pub(crate) fn event(&self, event_type: &str, data: Bytes, custom: Bytes) -> NewEvent {
         NewEvent {
-            id: EventId(self.random.uuid_v7(self.clock.now())),
+            id: EventId(self.protocol.parts.random.uuid_v7(self.protocol.parts.clock.now())),
             event_type: EventType::new(event_type).expect("a name of ours is right"),
             schema: SchemaFingerprint::NONE,
             metadata: Metadata { content: Some(Content::Json), custom, ..Metadata::default() }
@@ -86,7 +89,7 @@ impl Keeping {
     /// Appends one event.
     pub(crate) fn append(&self, stream: StreamName, event: NewEvent) -> Appending {
         let expected = ExpectedRevision::Any;
-        self.store.append(Append::to(StreamWrite { stream, expected, events: vec![event] }))
+        self.store().append(Append::to(StreamWrite { stream, expected, events: vec![event] }))
     }
 
     /// Writes a checkpoint.
@@ -102,7 +105,7 @@ impl Keeping {
         let number = names::shown_revision(original);
         let data = format!("{number}@{}", original.stream);
         let custom = json!({
-            "Added": self.clock.now(),
+            "Added": self.protocol.parts.clock.now(),
             "Reason": reason,
             "SubscriptionEventNumber": original.revision.0,
         });
@@ -129,7 +132,7 @@ impl Keeping {
         let checkpoint =
             last.and_then(|last| serde_json::from_slice::<Checkpoint>(&last.data).ok());
         let parked_end =
-            self.store.stream_head(&parked).await?.map_or(0, |Revision(last)| last + 1);
+            self.store().stream_head(&parked).await?.map_or(0, |Revision(last)| last + 1);
         let retention = match Retention::stream_of(&parked) {
             Some(metastream) => self.last(metastream).await?,
             None => None,
@@ -144,13 +147,7 @@ impl Keeping {
 
     /// The last event of a stream.
     async fn last(&self, stream: StreamName) -> Result<Option<RecordedEvent>, ReadError> {
-        first_of(&*self.store, ReadQuery::stream(stream).backwards().limit(1)).await
-    }
-
-    /// The event that a link's data names; nothing where it is not there.
-    async fn target(&self, data: &[u8]) -> Result<Option<RecordedEvent>, ReadError> {
-        let Some((revision, stream)) = link_target(data) else { return Ok(None) };
-        event_at(&*self.store, stream, revision).await
+        self.protocol.first_of(ReadQuery::stream(stream).backwards().limit(1)).await
     }
 
     /// The event, and the one it stands for where it is a link that is to be resolved.
@@ -158,7 +155,7 @@ impl Keeping {
         if !links || event.event_type.as_str() != names::LINK {
             return Ok(Resolved { event: Some(event), link: None });
         }
-        let target = self.target(&event.data).await?;
+        let target = self.protocol.linked(&event).await?;
         Ok(Resolved { event: target, link: Some(event) })
     }
 
@@ -176,7 +173,7 @@ impl Keeping {
             ..ReadQuery::all()
         };
         let (keeping, of) = (self.clone(), Arc::clone(of));
-        let fed = self.store.subscribe(query).then(move |batch| {
+        let fed = self.store().subscribe(query).then(move |batch| {
             let (keeping, of) = (keeping.clone(), Arc::clone(&of));
             async move { keeping.feed(batch?, &of).await }
         });
@@ -221,7 +218,7 @@ impl Keeping {
         let query = ReadQuery::stream(parked)
             .from(Start::Revision(Revision(from)))
             .limit(end.saturating_sub(from));
-        let links = self.store.read(query).map_ok(|batch| {
+        let links = self.store().read(query).map_ok(|batch| {
             let events: Vec<_> = batch.events.iter().cloned().map(Ok).collect();
             stream::iter(events)
         });
@@ -239,7 +236,7 @@ impl Keeping {
         of: &Configuration,
     ) -> Result<Replayed, ReadError> {
         let place = link.revision.0;
-        let Some(event) = self.target(&link.data).await? else {
+        let Some(event) = self.protocol.linked(link).await? else {
             return Ok(Replayed { place, message: None });
         };
         let resolved = self.resolve(event, of.settings.resolve_links).await?;

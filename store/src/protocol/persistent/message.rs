@@ -3,10 +3,10 @@
 use std::hash::Hasher as _;
 use std::sync::Arc;
 
-use annals_core::{EventId, Metadata, RecordedEvent};
-use serde::Deserialize;
+use annals_core::{EventId, RecordedEvent};
 use siphasher::sip::SipHasher13;
 
+use super::super::correlation::correlation;
 use super::settings::Strategy;
 
 /// Where an event came from; what its being done means differs.
@@ -76,16 +76,4 @@ fn hash(text: &str) -> u64 {
     let mut hasher = SipHasher13::new();
     hasher.write(text.as_bytes());
     hasher.finish()
-}
-
-/// The conversation that an event belongs to, by its metadata.
-fn correlation(event: &RecordedEvent) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Foreign {
-        #[serde(rename = "$correlationId")]
-        correlation: Option<String>,
-    }
-    let metadata: Metadata = event.metadata();
-    let foreign = || serde_json::from_slice::<Foreign>(&metadata.custom).ok()?.correlation;
-    metadata.correlation.map(|correlation| correlation.to_string()).or_else(foreign)
 }

@@ -16,9 +16,11 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::super::deletion::Deletion;
 use super::super::errors::{GroupTrouble, ProtocolError};
 use super::super::names::LINK;
 use super::super::service::{Parts, Protocol, Settings as ProtocolSettings};
+use super::super::writes::Expected;
 use super::configuration::{GroupKey, StartFrom, Wanted};
 use super::consumers::About;
 use super::group::Action;
@@ -60,6 +62,7 @@ fn asked(source: &str) -> Asked {
 
 struct World {
     store: Arc<dyn EventStore>,
+    protocol: Arc<Protocol>,
     groups: Groups,
     stopping: CancellationToken,
 }
@@ -80,9 +83,10 @@ impl World {
                 event_bytes_max: 1 << 20,
                 append_bytes_max: 1 << 20,
                 write_timeout: LIMIT,
+                system_projections: None,
             },
         });
-        World { store, groups: Groups::new(protocol), stopping }
+        World { store, groups: Groups::new(Arc::clone(&protocol)), protocol, stopping }
     }
 
     /// The store in memory, and the log on a simulated disk.
@@ -94,8 +98,7 @@ impl World {
     }
 
     fn keeping(&self) -> Keeping {
-        let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
-        Keeping { store: Arc::clone(&self.store), clock, random }
+        Keeping { protocol: Arc::clone(&self.protocol) }
     }
 
     /// Writes events whose data are these numbers.
@@ -431,6 +434,22 @@ async fn links_are_answered_as_the_events_they_name() {
         consumer.group.replay(None).await.expect("it replays");
         let again = consumer.next().await;
         assert_eq!((again.content, again.id), (taken[0].content.clone(), taken[0].id));
+    }
+}
+
+#[tokio::test]
+async fn a_link_to_a_stream_that_has_ended_leads_nowhere() {
+    for world in World::both() {
+        let settings = Settings { resolve_links: true, ..settings() };
+        let asked = Asked { settings, ..asked("links") };
+        world.write("s", 0..1).await;
+        let link = world.keeping().event(LINK, "0@s".into(), Bytes::new());
+        world.keeping().append(name("links"), link).await.expect("room");
+        let ended = world.protocol.delete(&name("s"), Expected::Any, Deletion::Tombstone).await;
+        ended.expect("it is there");
+        world.groups.create(&asked).await.expect("a group");
+        let taken = world.join(&asked, 5).await.next().await;
+        assert!(taken.content.event.is_none() && taken.content.link.is_some(), "{taken:?}");
     }
 }
 

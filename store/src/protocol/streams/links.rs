@@ -1,8 +1,7 @@
 //! Links: events whose data is `REVISION@STREAM`, and which stand for the event there.
 
-use annals_core::RecordedEvent;
+use annals_core::{ReadError, RecordedEvent};
 
-use crate::protocol::errors::ProtocolError;
 use crate::protocol::lookup::{event_at, link_target};
 use crate::protocol::names::LINK;
 use crate::protocol::service::Protocol;
@@ -12,17 +11,14 @@ impl Protocol {
     ///
     /// # Errors
     /// Where it could not be read.
-    pub async fn linked(
-        &self,
-        event: &RecordedEvent,
-    ) -> Result<Option<RecordedEvent>, ProtocolError> {
+    pub async fn linked(&self, event: &RecordedEvent) -> Result<Option<RecordedEvent>, ReadError> {
         let target = is_link(event).then(|| link_target(&event.data)).flatten();
         let Some((revision, stream)) = target else { return Ok(None) };
         let state = self.state(&stream).await?;
         if state.is_tombstoned || state.is_deleted {
             return Ok(None);
         }
-        Ok(event_at(&*self.parts.store, stream, revision).await?)
+        event_at(&*self.parts.store, stream, revision).await
     }
 }
 

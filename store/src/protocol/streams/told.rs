@@ -105,6 +105,8 @@ fn failure(failed: ProtocolError, stream: &StreamIdentifier) -> Answer {
         }
         ProtocolError::WrongExpectedVersion { .. }
         | ProtocolError::Group { .. }
+        | ProtocolError::UnknownProjection(_)
+        | ProtocolError::NoProjections
         | ProtocolError::TooBusy
         | ProtocolError::Stopping
         | ProtocolError::NotReady(_)
