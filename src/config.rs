@@ -52,10 +52,15 @@ pub struct Config {
     pub libchdb: Option<PathBuf>,
     /// Whoever calls must present this key. Without one, only loopback addresses are served.
     pub api_key: Option<Secret>,
-    /// Serve other than loopback addresses also without an API key. For closed networks only.
+    /// Serve other than loopback addresses also without an API key, or users in the clear. For closed networks, or
+    /// behind a proxy that ends TLS.
     pub insecure: bool,
+    /// Serve users alone, each within its rights.
+    pub secured: bool,
     /// The size at which a log segment is closed, in bytes.
     pub segment_bytes: u64,
+    /// What the server proves itself with; with both set, it speaks TLS alone.
+    pub tls: Tls,
     /// Kafka and its schema registry; read only where `fanout` is `kafka`.
     pub kafka: Kafka,
     /// A ClickHouse server instead of the child process over libchdb.
@@ -90,6 +95,16 @@ pub enum Fanout {
     Embedded,
     /// Through Kafka, framed for a Confluent-compatible schema registry.
     Kafka,
+}
+
+/// What a server proves itself with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The file of its certificates, PEM, its own first.
+    pub certificate: Option<PathBuf>,
+    /// The file of its private key, PEM.
+    pub key: Option<PathBuf>,
 }
 
 /// Kafka and its schema registry.
@@ -176,7 +191,9 @@ impl Default for Config {
             libchdb: None,
             api_key: None,
             insecure: false,
+            secured: false,
             segment_bytes: 256 * 1024 * 1024,
+            tls: Tls { certificate: None, key: None },
             kafka: Kafka { bootstrap_servers: None, registry_url: None },
             clickhouse: ClickHouse { url: None, user: "default".to_owned(), password: None },
             log: Log { level: "info".to_owned(), format: LogFormat::Text },
@@ -247,6 +264,10 @@ pub struct Flags {
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub insecure: bool,
+    /// Serve users alone, each within its rights
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub secured: bool,
     /// What to log: error, warn, info, debug, trace, or directives [environment:
     /// `ANNALS_LOG_LEVEL`]
     #[arg(long, value_name = "LEVEL")]

@@ -2,13 +2,19 @@
 //! listed and deleted; consumers share events, fail, come and go, and lose nothing, also when the server is killed.
 #![allow(clippy::default_trait_access, reason = "the client's options have long names")]
 
+#[path = "harness/calls.rs"]
+mod calls;
 #[path = "persistent/consumers.rs"]
 mod consumers;
 #[path = "persistent/groups.rs"]
 mod groups;
 mod harness;
+#[path = "persistent/pinned.rs"]
+mod pinned;
 #[path = "persistent/restart.rs"]
 mod restart;
+#[path = "persistent/subsystem.rs"]
+mod subsystem;
 
 use std::path::Path;
 use std::time::Duration;

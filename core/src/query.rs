@@ -91,12 +91,18 @@ impl EventQuery {
 }
 
 /// A regular expression over a name; look-around and back-references are allowed, and a match that takes too many
-/// steps counts as none.
+/// steps counts as none. How long it is, and how much memory it takes, is bounded.
 #[derive(Clone, Debug)]
 pub struct Pattern(Arc<fancy_regex::Regex>);
 
 /// Steps that a match may take back before it is given up.
 const BACKTRACKS_MAX: usize = 10_000;
+/// The longest expression.
+const EXPRESSION_BYTES_MAX: usize = 16 << 10;
+/// How many bytes a compiled expression, and what it remembers as it matches, may take each.
+const COMPILED_BYTES_MAX: usize = 2 << 20;
+/// How many steps a compiled expression may have.
+const COMPILED_STEPS_MAX: usize = 100_000;
 
 impl Pattern {
     /// Compiles an expression.
@@ -104,10 +110,20 @@ impl Pattern {
     /// # Errors
     /// [`ReadError::Malformed`], with the place in the expression.
     pub fn new(expression: &str) -> Result<Pattern, ReadError> {
-        let built =
-            fancy_regex::RegexBuilder::new(expression).backtrack_limit(BACKTRACKS_MAX).build();
+        if expression.len() > EXPRESSION_BYTES_MAX {
+            let (found, most) = (expression.len(), EXPRESSION_BYTES_MAX);
+            let text = format!("a regular expression of {found} bytes; it may have {most}");
+            return Err(ReadError::Malformed(text));
+        }
+        let built = fancy_regex::RegexBuilder::new(expression)
+            .backtrack_limit(BACKTRACKS_MAX)
+            .delegate_size_limit(COMPILED_BYTES_MAX)
+            .delegate_dfa_size_limit(COMPILED_BYTES_MAX)
+            .max_prog_size(COMPILED_STEPS_MAX)
+            .build();
         built.map(|regex| Pattern(Arc::new(regex))).map_err(|error| {
-            ReadError::Malformed(format!("the regular expression {expression:?} is wrong: {error}"))
+            let begin: String = expression.chars().take(64).collect();
+            ReadError::Malformed(format!("the regular expression {begin:?} is wrong: {error}"))
         })
     }
 
@@ -161,6 +177,11 @@ impl Filter {
             && !(self.no_system && stream.starts_with('$'))
             && fits(&self.stream_pattern, stream)
             && fits(&self.type_pattern, event_type)
+    }
+
+    /// Whether matching may take long: it has a regular expression.
+    pub fn has_pattern(&self) -> bool {
+        self.stream_pattern.is_some() || self.type_pattern.is_some()
     }
 
     /// Whether the event matches.
@@ -265,6 +286,49 @@ impl ReadQuery {
                 Start::Edge | Start::Position(_) | Start::After(_) | Start::Time(_),
             )
             | (Source::Stream(_), Start::Revision(_)) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(expression: &str) -> bool {
+        matches!(Pattern::new(expression), Err(ReadError::Malformed(_)))
+    }
+
+    #[test]
+    fn expressions_that_clients_use_are_taken() {
+        let streams: Vec<_> = (0..900).map(|number| format!("order-{number}$")).collect();
+        let left_out = Pattern::new(&format!("^(?!({}))", streams.join("|"))).expect("it is right");
+        assert!(left_out.matches("order-900") && !left_out.matches("order-899"));
+        let words = Pattern::new(r"^(\w+)-\1$").expect("it is right");
+        assert!(words.matches("a-a") && !words.matches("a-b"));
+    }
+
+    #[test]
+    fn an_expression_that_grows_is_refused() {
+        for expression in [
+            "a".repeat(EXPRESSION_BYTES_MAX + 1),
+            "(".repeat(10_000) + &")".repeat(10_000),
+            r"((\w{1000}){1000}){1000}".to_owned(),
+            r"(?=(a{1000}){1000}b)((a|b){500}){500}".to_owned(),
+            r"(?<a>x\g<a>?\g<a>?\g<a>?\g<a>?)".to_owned(),
+        ] {
+            assert!(refused(&expression), "{expression:.40}");
+        }
+    }
+
+    #[test]
+    fn a_match_that_never_ends_counts_as_none() {
+        let name = "a".repeat(1000) + "!";
+        for expression in ["^(a+)+(?=$)", "^(?=(a|aa)+$)(a*)*b", r"^(a*)*\1b", "^(.*?,){11}(?!x)P"]
+        {
+            let pattern = Pattern::new(expression).expect("it is right");
+            let began = std::time::Instant::now();
+            assert!(!pattern.matches(&name), "{expression}");
+            assert!(began.elapsed().as_secs() < 5, "{expression}: {:?}", began.elapsed());
         }
     }
 }

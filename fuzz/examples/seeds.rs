@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use annals_core::Metadata;
 use annals_core::disk::SimulatedDisk;
 use annals_fuzz::golden::pack;
+use annals_fuzz::hostile::driver::METHODS;
 use annals_fuzz::written::{FOLDER, write};
 
 fn root() -> &'static Path {
@@ -56,4 +57,13 @@ fn main() {
     };
     put("metadata", "actor", &metadata.encode());
     put("metadata", "tenant", b"\x04\x02eu");
+    // A call of each method, with whatever the bytes behind its number choose.
+    for method in 0..METHODS.len() {
+        let number = u8::try_from(method).expect("few methods");
+        for (name, step) in [("few", 1_u8), ("many", 37)] {
+            let choices = (0..200_u8).map(|place| place.wrapping_mul(step));
+            let bytes: Vec<u8> = [number].into_iter().chain(choices).collect();
+            put("protocol", &format!("method-{method}-{name}"), &bytes);
+        }
+    }
 }

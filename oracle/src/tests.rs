@@ -214,8 +214,8 @@ fn expecting(writes: &[(&str, ExpectedRevision)], before: bool) -> History {
 
 #[test]
 fn an_append_that_only_expected_a_stream_elsewhere_is_found() {
-    let exact = |revision| ExpectedRevision::Exact(Revision(revision));
     use ExpectedRevision::{Any, Behind, Exists, NoStream};
+    let exact = |revision| ExpectedRevision::Exact(Revision(revision));
     let right = [
         ("note-a", exact(2)),
         ("note-a", Exists),

@@ -32,7 +32,7 @@ pub(super) async fn document(State(state): State<Arc<ApiState>>) -> Json<Value> 
         }
     }
     let commands = state.domain().map(|domain| domain.router.commands()).unwrap_or_default();
-    let secured = state.api_key.is_some();
+    let secured = state.asks_who_calls();
     Json(openapi::document(&routes::all(), &commands, &models, secured))
 }
 

@@ -3,9 +3,11 @@
 //! REST: what they cost is little beside a command, and much beside an append.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use annals_store::protocol::access::Caller;
 use axum::extract::MatchedPath;
 use axum::response::IntoResponse;
 use futures::future::BoxFuture;
@@ -13,10 +15,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::service::Service;
+use tokio::sync::OwnedSemaphorePermit;
+use tonic::transport::server::TcpConnectInfo;
 use tower::Service as _;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use super::access::{self, Wants};
 use super::problem::Problem;
 use super::state::ApiState;
 use super::{commands, grpc, guard, rest};
@@ -28,9 +33,16 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 /// The body of an answer.
 type Body = Either<axum::body::Body, tonic::body::Body>;
 
+/// Where consumers of the KurrentDB protocol come from is shown to others.
+const PERSISTENT: &str = "/event_store.client.persistent_subscriptions.PersistentSubscriptions/";
+
 /// Everything that is served, as one service. Clones share it.
 #[derive(Clone)]
-pub(super) struct Edge(Arc<Interfaces>);
+pub(super) struct Edge {
+    interfaces: Arc<Interfaces>,
+    /// Whose connection it serves.
+    peer: Option<SocketAddr>,
+}
 
 struct Interfaces {
     state: Arc<ApiState>,
@@ -45,7 +57,13 @@ impl Edge {
     /// Where the description of the gRPC services is broken.
     pub(super) fn new(state: &Arc<ApiState>) -> Result<Edge, tonic_reflection::server::Error> {
         let (rest, grpc) = (rest(state), grpc::Services::new(state)?);
-        Ok(Edge(Arc::new(Interfaces { state: Arc::clone(state), rest, grpc })))
+        let interfaces = Interfaces { state: Arc::clone(state), rest, grpc };
+        Ok(Edge { interfaces: Arc::new(interfaces), peer: None })
+    }
+
+    /// The same for the connection of that peer.
+    pub(super) fn of(&self, peer: SocketAddr) -> Edge {
+        Edge { interfaces: Arc::clone(&self.interfaces), peer: Some(peer) }
     }
 }
 
@@ -55,7 +73,11 @@ impl Service<Request<Incoming>> for Edge {
     type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let interfaces = Arc::clone(&self.0);
+        let interfaces = Arc::clone(&self.interfaces);
+        if request.uri().path().starts_with(PERSISTENT) {
+            let info = TcpConnectInfo { local_addr: None, remote_addr: self.peer };
+            request.extensions_mut().insert(info);
+        }
         let id = request_id(request.headers());
         let span = span(&request, &id);
         request.headers_mut().insert(REQUEST_ID, id.clone());
@@ -69,13 +91,13 @@ impl Service<Request<Incoming>> for Edge {
 }
 
 impl Interfaces {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, mut request: Request<Incoming>) -> Response<Body> {
         let started = Instant::now();
         let is_grpc = is_grpc(request.headers());
         let path = is_grpc.then(|| request.uri().path().to_owned());
-        let permit = guard::admit(&self.state, &request);
+        let permit = self.let_in(&mut request, is_grpc).await;
         let (response, route) = match (permit, path) {
-            (Err(problem), _) => (refusal(is_grpc, problem), None),
+            (Err(refused), _) => (refusal(is_grpc, *refused), None),
             (Ok(_permit), Some(path)) => {
                 let response = self.grpc.answer(request).await;
                 // A method that there is; never a caller's text.
@@ -101,6 +123,45 @@ impl Interfaces {
     }
 }
 
+/// Why a request is not answered.
+enum Refused {
+    /// Told in the form of the interface that is spoken.
+    Problem(Problem),
+    /// Told as KurrentDB's clients know it.
+    OfKurrent(tonic::Status),
+}
+
+impl From<Problem> for Box<Refused> {
+    fn from(problem: Problem) -> Box<Refused> {
+        Box::new(Refused::Problem(problem))
+    }
+}
+
+impl Interfaces {
+    /// Finds out who calls, leaves that with the request, and lets it in.
+    async fn let_in(
+        &self,
+        request: &mut Request<Incoming>,
+        is_grpc: bool,
+    ) -> Result<Option<OwnedSemaphorePermit>, Box<Refused>> {
+        let state = &*self.state;
+        if state.asks_who_calls() {
+            let path = request.uri().path().to_owned();
+            let credentials = guard::Credentials::of(request.headers());
+            let caller = guard::identify(state, &path, credentials).await?;
+            if is_grpc && caller == Caller::Anonymous && access::is_of_kurrent(&path) {
+                if access::wanted_of_method(&path) != Wants::Nobody {
+                    return Err(Box::new(Refused::OfKurrent(access::denied_to_client())));
+                }
+            } else if is_grpc {
+                access::check(state, &caller, access::wanted_of_method(&path))?;
+            }
+            request.extensions_mut().insert(caller);
+        }
+        Ok(guard::admit(state, request)?)
+    }
+}
+
 /// Whether a request speaks gRPC.
 fn is_grpc(headers: &HeaderMap) -> bool {
     let media_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
@@ -108,11 +169,11 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 /// A problem in the form that the caller understands.
-fn refusal(is_grpc: bool, problem: Problem) -> Response<Body> {
-    if is_grpc {
-        tonic::Status::from(problem).into_http().map(Either::Right)
-    } else {
-        problem.into_response().map(Either::Left)
+fn refusal(is_grpc: bool, refused: Refused) -> Response<Body> {
+    match refused {
+        Refused::Problem(problem) if !is_grpc => problem.into_response().map(Either::Left),
+        Refused::Problem(problem) => tonic::Status::from(problem).into_http().map(Either::Right),
+        Refused::OfKurrent(status) => status.into_http().map(Either::Right),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The server's edge: REST, gRPC, health and metrics on one port. It turns requests into calls of
 //! the engine and the engine's errors into codes, and holds no rule of any domain.
 
+mod access;
 mod commands;
 mod debug;
 mod documentation;
@@ -20,24 +21,27 @@ mod routes;
 mod server;
 mod state;
 pub mod status;
+mod tls;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 pub use problem::Problem;
-pub use server::{ServeError, listen, serve};
+pub use server::{Listening, ServeError, listen, serve};
 pub use state::{ApiState, Domain, Parts};
+pub use tls::TlsError;
 
 /// REST.
 fn rest(state: &Arc<ApiState>) -> Router {
     let mut rest = Router::new();
     for route in routes::all() {
-        rest = rest.route(route.path, route.handler);
+        let guard = from_fn_with_state((Arc::clone(state), route.wants), access::guard_route);
+        rest = rest.route(route.path, route.handler.layer(guard));
     }
     rest.route_layer(from_fn(tell_route))
         .method_not_allowed_fallback(wrong_method)

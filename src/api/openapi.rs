@@ -53,12 +53,13 @@ pub(super) fn document(
             "schemas": schemas,
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
+                "basic": {"type": "http", "scheme": "basic"},
                 "key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
             },
         },
     });
     if secured {
-        document["security"] = json!([{"bearer": []}, {"key": []}]);
+        document["security"] = json!([{"bearer": []}, {"key": []}, {"basic": []}]);
     }
     document
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::routing::{MethodRouter, get, post};
 
+use super::access::Wants;
 use super::state::ApiState;
 use super::{commands, debug, documentation, health, kurrent, log, projections, queries};
 
@@ -54,6 +55,8 @@ pub(super) struct Route {
     pub(super) parameters: Vec<Parameter>,
     /// Its answers, without problems; the second is the name of a schema, empty for no body.
     pub(super) answers: &'static [Answer],
+    /// Who may ask, where users sign in.
+    pub(super) wants: Wants,
     /// What answers it.
     pub(super) handler: MethodRouter<Arc<ApiState>>,
 }
@@ -90,7 +93,8 @@ fn route(
     handler: MethodRouter<Arc<ApiState>>,
 ) -> Route {
     let answers: &[Answer] = &[(200, "Object")];
-    Route { method, path, shown: Shown::Once, tag, summary, parameters: vec![], answers, handler }
+    let (shown, parameters, wants) = (Shown::Once, vec![], Wants::User);
+    Route { method, path, shown, tag, summary, parameters, answers, wants, handler }
 }
 
 /// Every route.
@@ -158,6 +162,7 @@ fn of_the_log() -> Vec<Route> {
                 LIMIT,
             ],
             answers: &[(200, "StreamPage")],
+            wants: Wants::Administrator,
             ..route(
                 "get",
                 "/v1/streams/{stream}",
@@ -176,6 +181,7 @@ fn of_the_log() -> Vec<Route> {
                 LIMIT,
             ],
             answers: &[(200, "LogPage")],
+            wants: Wants::Administrator,
             ..route("get", "/v1/events", "log", "The events of the whole log", get(log::events))
         },
     ]
@@ -186,11 +192,13 @@ fn of_projections() -> Vec<Route> {
     let work = |path, summary, handler| Route {
         parameters: vec![wait],
         answers: &[(200, "Work"), (202, "Work")],
+        wants: Wants::Operator,
         ..route("post", path, "projections", summary, handler)
     };
     vec![
         Route {
             answers: &[(200, "Projections")],
+            wants: Wants::Operator,
             ..route(
                 "get",
                 "/v1/projections",
@@ -211,6 +219,7 @@ fn of_projections() -> Vec<Route> {
         ),
         Route {
             answers: &[(200, "Work")],
+            wants: Wants::Operator,
             ..route(
                 "get",
                 "/v1/projections/{name}/work",
@@ -230,6 +239,8 @@ fn of_debugging() -> Vec<Route> {
     ];
     let debugging = |path, summary, parameters, handler| Route {
         parameters,
+        // It shows events of any stream.
+        wants: Wants::Administrator,
         ..route("get", path, "debugging", summary, handler)
     };
     vec![
@@ -255,27 +266,100 @@ fn of_debugging() -> Vec<Route> {
 }
 
 fn of_the_server() -> Vec<Route> {
-    let server = |path, summary, answers, handler| Route {
+    let server = |path, summary, answers, wants, handler| Route {
         answers,
+        wants,
         ..route("get", path, "server", summary, handler)
     };
     vec![
-        server("/health/live", "Whether the process lives", &[(204, "")], get(health::live)),
-        server("/health/ready", "Whether everything works", &[(204, "")], get(health::ready)),
+        server(
+            "/health/live",
+            "Whether the process lives",
+            &[(204, "")],
+            Wants::Nobody,
+            get(health::live),
+        ),
+        server(
+            "/health/ready",
+            "Whether everything works",
+            &[(204, "")],
+            Wants::Nobody,
+            get(health::ready),
+        ),
         server(
             "/gossip",
             "The members of the cluster, for KurrentDB clients",
             &[(200, "Object")],
+            Wants::Nobody,
             get(kurrent::gossip),
         ),
         server(
             "/info",
             "The version of the KurrentDB protocol",
             &[(200, "Object")],
+            Wants::Nobody,
             get(kurrent::info),
         ),
-        server("/metrics", "Metrics in Prometheus' format", &[(200, "Text")], get(health::metrics)),
-        server("/openapi.json", "This document", &[(200, "Object")], get(documentation::document)),
-        server("/docs", "This document, to read", &[(200, "Html")], get(documentation::page)),
+        server(
+            "/metrics",
+            "Metrics in Prometheus' format",
+            &[(200, "Text")],
+            Wants::Operator,
+            get(health::metrics),
+        ),
+        server(
+            "/openapi.json",
+            "This document",
+            &[(200, "Object")],
+            Wants::User,
+            get(documentation::document),
+        ),
+        server(
+            "/docs",
+            "This document, to read",
+            &[(200, "Html")],
+            Wants::Nobody,
+            get(documentation::page),
+        ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Paths by who may ask for them.
+    fn paths(wants: Wants) -> Vec<&'static str> {
+        all().into_iter().filter(|route| route.wants == wants).map(|route| route.path).collect()
+    }
+
+    #[test]
+    fn who_may_ask_for_what_is_a_contract() {
+        let open = ["/health/live", "/health/ready", "/gossip", "/info", "/docs"];
+        assert_eq!(paths(Wants::Nobody), open);
+        let of_users = [
+            "/v1/commands",
+            "/v1/commands/{context}/{name}",
+            "/openapi.json",
+            "/v1/{read_model}",
+            "/v1/{read_model}/{key}",
+        ];
+        assert_eq!(paths(Wants::User), of_users);
+        let of_operators = [
+            "/v1/projections",
+            "/v1/projections/{name}/rebuild",
+            "/v1/projections/{name}/verify",
+            "/v1/projections/{name}/work",
+            "/metrics",
+        ];
+        assert_eq!(paths(Wants::Operator), of_operators);
+        let of_administrators = [
+            "/v1/streams/{stream}",
+            "/v1/events",
+            "/v1/debug/state",
+            "/v1/debug/history",
+            "/v1/debug/diff",
+        ];
+        assert_eq!(paths(Wants::Administrator), of_administrators);
+    }
 }

@@ -1,6 +1,6 @@
-//! The listener: HTTP/1.1 and HTTP/2 with prior knowledge on one port, REST and gRPC side by side.
-//! It refuses to listen beyond this machine without an API key, and ends without cutting anybody
-//! off who is nearly done.
+//! The listener: HTTP/1.1 and HTTP/2 with prior knowledge on one port, or both over TLS, REST and gRPC side by side.
+//! It refuses to listen beyond this machine without an API key or users, or in the clear with users, and ends without
+//! cutting anybody off who is nearly done.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,12 +9,16 @@ use std::time::Duration;
 use annals_core::Family;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 use tonic_reflection::server::Error as ReflectionError;
 
 use super::edge::Edge;
 use super::state::ApiState;
+use super::tls::{self, TlsError};
 use crate::config::Config;
 
 /// How long after a failed accept the next one is tried; file descriptors may have run out.
@@ -49,6 +53,18 @@ pub enum ServeError {
         /// The address as configured.
         address: String,
     },
+    /// The address is open to others, and passwords would go there in the clear.
+    #[error(
+        "address {address} can be reached from other machines, and users would sign in without TLS; set tls.certificate \
+         and tls.key, or listen on 127.0.0.1, or, behind a proxy that ends TLS, accept it with --insecure"
+    )]
+    InTheClear {
+        /// The address as configured.
+        address: String,
+    },
+    /// The server cannot prove itself.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The address is taken, or not ours.
     #[error("listening on {address} failed")]
     Listen {
@@ -67,9 +83,28 @@ impl ServeError {
     /// The family of this error.
     pub fn family(&self) -> Family {
         match self {
-            ServeError::Resolve { .. } | ServeError::Exposed { .. } => Family::Malformed,
+            ServeError::Resolve { .. }
+            | ServeError::Exposed { .. }
+            | ServeError::InTheClear { .. } => Family::Malformed,
+            ServeError::Tls(error) => error.family(),
             ServeError::Listen { .. } | ServeError::Reflection(_) => Family::Unavailable,
         }
+    }
+}
+
+/// The address that was taken, and what the server proves itself with there.
+pub struct Listening {
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Listening {
+    /// The address.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
     }
 }
 
@@ -77,22 +112,30 @@ impl ServeError {
 ///
 /// # Errors
 /// [`ServeError`].
-pub async fn listen(config: &Config) -> Result<TcpListener, ServeError> {
+pub async fn listen(config: &Config) -> Result<Listening, ServeError> {
+    let tls = tls::acceptor(&config.tls)?;
     let address = || config.address.clone();
     let found = lookup_host(&config.address)
         .await
         .map_err(|source| ServeError::Resolve { address: address(), source })?;
     let found: Vec<SocketAddr> = found.collect();
     let exposed = found.iter().any(|address| !address.ip().is_loopback());
-    if exposed && config.api_key.is_none() {
+    if exposed && config.secured && tls.is_none() {
+        if !config.insecure {
+            return Err(ServeError::InTheClear { address: address() });
+        }
+        tracing::warn!(address = config.address, "users sign in here in the clear");
+    }
+    if exposed && !config.secured && config.api_key.is_none() {
         if !config.insecure {
             return Err(ServeError::Exposed { address: address() });
         }
         tracing::warn!(address = config.address, "anyone who reaches this address is served");
     }
-    TcpListener::bind(&found[..])
+    let listener = TcpListener::bind(&found[..])
         .await
-        .map_err(|source| ServeError::Listen { address: address(), source })
+        .map_err(|source| ServeError::Listen { address: address(), source })?;
+    Ok(Listening { listener, tls })
 }
 
 /// Serves until `shutdown` ends. Then nobody new is let in, subscriptions end with UNAVAILABLE, and
@@ -102,13 +145,19 @@ pub async fn listen(config: &Config) -> Result<TcpListener, ServeError> {
 /// [`ServeError`], before anything is served.
 pub async fn serve(
     state: Arc<ApiState>,
-    listener: TcpListener,
+    listening: Listening,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
+    let Listening { listener, tls } = listening;
     let edge = Edge::new(&state).map_err(ServeError::Reflection)?;
     let projections = Arc::clone(&state.system_projections);
     tokio::spawn(async move { projections.start().await });
-    let connections = connection_builder(&state);
+    let answering = Answering {
+        connections: connection_builder(&state),
+        tls,
+        handshake_timeout: Duration::from_millis(state.limits.header_timeout_ms),
+        stopping: state.stopping.clone(),
+    };
     let graceful = GracefulShutdown::new();
     let mut tidy = tokio::time::interval(TIDY_EVERY);
     let mut shutdown = std::pin::pin!(shutdown);
@@ -124,15 +173,15 @@ pub async fn serve(
             }
             accepted = listener.accept() => accepted,
         };
-        let socket = match accepted {
-            Ok((socket, _)) => socket,
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        answer(socket, &connections, edge.clone(), &graceful);
+        answering.answer(socket, edge.of(peer), &graceful);
     }
     drop(listener);
     state.stopping.cancel();
@@ -165,20 +214,50 @@ fn connection_builder(state: &ApiState) -> Arc<auto::Builder<TokioExecutor>> {
     Arc::new(connections)
 }
 
-fn answer(
-    socket: TcpStream,
-    connections: &Arc<auto::Builder<TokioExecutor>>,
-    edge: Edge,
-    graceful: &GracefulShutdown,
-) {
-    if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%error, "a connection keeps its delay");
-    }
-    let (connections, watcher) = (Arc::clone(connections), graceful.watcher());
-    tokio::spawn(async move {
-        let connection = connections.serve_connection_with_upgrades(TokioIo::new(socket), edge);
-        if let Err(error) = watcher.watch(connection.into_owned()).await {
-            tracing::debug!(error, "a connection broke");
+/// How connections are answered, each in a task of its own.
+struct Answering {
+    connections: Arc<auto::Builder<TokioExecutor>>,
+    tls: Option<TlsAcceptor>,
+    handshake_timeout: Duration,
+    stopping: CancellationToken,
+}
+
+impl Answering {
+    fn answer(&self, socket: TcpStream, edge: Edge, graceful: &GracefulShutdown) {
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps its delay");
         }
-    });
+        let (connections, watcher) = (Arc::clone(&self.connections), graceful.watcher());
+        let Some(tls) = self.tls.clone() else {
+            tokio::spawn(answer_on(TokioIo::new(socket), connections, edge, watcher));
+            return;
+        };
+        let (limit, stopping) = (self.handshake_timeout, self.stopping.clone());
+        tokio::spawn(async move {
+            let handshake = tokio::time::timeout(limit, tls.accept(socket));
+            // Who has not shaken hands as the server stops has asked for nothing yet.
+            match stopping.run_until_cancelled(handshake).await {
+                Some(Ok(Ok(socket))) => {
+                    answer_on(TokioIo::new(socket), connections, edge, watcher).await;
+                }
+                Some(Ok(Err(error))) => tracing::debug!(%error, "a handshake failed"),
+                Some(Err(_)) => tracing::debug!(?limit, "a handshake took too long"),
+                None => {}
+            }
+        });
+    }
+}
+
+async fn answer_on<I>(
+    socket: TokioIo<I>,
+    connections: Arc<auto::Builder<TokioExecutor>>,
+    edge: Edge,
+    watcher: Watcher,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connection = connections.serve_connection_with_upgrades(socket, edge);
+    if let Err(error) = watcher.watch(connection.into_owned()).await {
+        tracing::debug!(error, "a connection broke");
+    }
 }

@@ -10,6 +10,7 @@ use annals_core::{EventStore, RecordedEvent, SchemaFingerprint, Schemas};
 use annals_replay::ReplaySource;
 use annals_replay::travel::Travel;
 use annals_store::log::{APPEND_BYTES_MAX, EVENT_BYTES_MAX};
+use annals_store::protocol::access::Users;
 use annals_store::protocol::projections::SystemProjections;
 use annals_store::protocol::{Protocol, Settings};
 use annals_workers::{Catalogue, ClickHouse, Workers};
@@ -44,6 +45,8 @@ pub struct Parts {
     pub metrics: Option<Metrics>,
     /// Commands, read models and facts; none where the log alone is served.
     pub domain: Option<Domain>,
+    /// Who may sign in; none where nobody must.
+    pub users: Option<Arc<Users>>,
 }
 
 /// What an engine has beside its log.
@@ -94,7 +97,7 @@ impl ApiState {
         });
         let subscriptions = Arc::new(Semaphore::new(limits.subscriptions_max));
         let (stopping, asked_to_stop) = (CancellationToken::new(), CancellationToken::new());
-        let protocol = Protocol::new(annals_store::protocol::Parts {
+        let served = annals_store::protocol::Parts {
             store: Arc::clone(&parts.store),
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
@@ -102,7 +105,8 @@ impl ApiState {
             stopping: stopping.clone(),
             asked_to_stop: asked_to_stop.clone(),
             settings: protocol_settings(config, listening),
-        });
+        };
+        let protocol = Protocol::for_users(served, parts.users.clone());
         let system_projections = Arc::new(SystemProjections::new(&protocol));
         Arc::new(ApiState {
             system_projections,
@@ -118,6 +122,11 @@ impl ApiState {
             limits,
             parts,
         })
+    }
+
+    /// Whether not everybody is served.
+    pub(super) fn asks_who_calls(&self) -> bool {
+        self.api_key.is_some() || self.protocol.users().is_some()
     }
 
     /// Commands, projections and what they fill.

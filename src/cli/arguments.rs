@@ -133,9 +133,12 @@ pub(super) struct ServeArguments {
     /// How events reach the views: embedded or kafka [environment: `ANNALS_FANOUT`]
     #[arg(long)]
     pub(super) fanout: Option<String>,
-    /// Listen also on other than loopback addresses without an API key
+    /// Listen also on other than loopback addresses without an API key, or with users but without TLS
     #[arg(long)]
     pub(super) insecure: bool,
+    /// Serve users alone, each within its rights; the first start prints the password of the user admin
+    #[arg(long)]
+    pub(super) secured: bool,
     /// What to log: error, warn, info, debug, trace, or directives [environment: `ANNALS_LOG_LEVEL`]
     #[arg(long, value_name = "LEVEL")]
     pub(super) log_level: Option<String>,
@@ -296,6 +299,7 @@ mod tests {
     fn the_names_that_scripts_rely_on_are_there() {
         let lines = [
             "serve --data d --address 127.0.0.1:0 --store embedded --fanout kafka --insecure",
+            "serve --data d --secured --insecure",
             "serve --config annals.toml --role all --log-format json -v",
             "demo --data d --trades t.csv --json --fanout kafka",
             "demo --store esdb://127.0.0.1:2113?tls=false",

@@ -10,6 +10,7 @@ use annals_replay::travel::TravelError;
 use annals_store::copy::CopyError;
 use annals_store::kurrent::ConnectError;
 use annals_store::log::{BackupError, OpenError};
+use annals_store::protocol::access::UsersError;
 
 use super::remote::RemoteError;
 use crate::api::ServeError;
@@ -48,6 +49,9 @@ pub(super) enum CliError {
     /// The server does not start.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// The users cannot be read or made.
+    #[error(transparent)]
+    Users(#[from] UsersError),
     /// The command was not carried out.
     #[error(transparent)]
     Command(#[from] RouterError),
@@ -152,6 +156,7 @@ impl CliError {
             CliError::Engine(error) => error.family(),
             CliError::Remote(error) => error.family(),
             CliError::Serve(error) => error.family(),
+            CliError::Users(error) => error.family(),
             CliError::Command(error) => error.family(),
             CliError::Travel(error) => error.family(),
             CliError::Read(error) => error.family(),
@@ -190,6 +195,7 @@ impl CliError {
             | CliError::NoLog { .. }
             | CliError::Remote(_)
             | CliError::Serve(_)
+            | CliError::Users(_)
             | CliError::Command(_)
             | CliError::Travel(_)
             | CliError::Read(_)

@@ -74,6 +74,7 @@ fn with_serve(flags: Flags, arguments: &ServeArguments) -> Flags {
         role: arguments.role.clone(),
         fanout: arguments.fanout.clone(),
         insecure: arguments.insecure,
+        secured: arguments.secured,
         log_level: arguments.log_level.clone(),
         ..flags
     }

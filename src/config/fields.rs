@@ -51,7 +51,13 @@ const FIELDS: &[Field] = &[
     text("libchdb", "the path of libchdb.so"),
     text("api_key", "at least 16 characters"),
     value("insecure", "true or false"),
+    value(
+        "secured",
+        "true or false; true goes with store = \"embedded\", where the users are kept",
+    ),
     value("segment_bytes", "a number of bytes from 1048576 (1 MiB) to 4294967296 (4 GiB)"),
+    text("tls.certificate", "the path of a PEM file, beside tls.key"),
+    text("tls.key", "the path of a PEM file, beside tls.certificate"),
     shared("kafka.bootstrap_servers", "KAFKA_BOOTSTRAP_SERVERS", "HOST:PORT, comma between"),
     shared("kafka.registry_url", "SCHEMA_REGISTRY_URL", "an address, \"http://HOST:PORT\""),
     shared("clickhouse.url", "CLICKHOUSE_URL", "an address, \"http://HOST:PORT\""),
@@ -182,6 +188,15 @@ pub(super) fn check(config: &Config, figment: &Figment) -> Result<(), ConfigErro
     }
     if !config.store.is_embedded() && !config.system_projections.named().is_empty() {
         return wrong("system_projections", "`store` is a server".to_owned());
+    }
+    if config.secured && !config.store.is_embedded() {
+        return wrong("secured", "the store is another server".to_owned());
+    }
+    let tls = [("tls.certificate", &config.tls.certificate), ("tls.key", &config.tls.key)];
+    if let Some((missing, _)) = tls.iter().find(|(_, file)| file.is_none())
+        && tls.iter().any(|(_, file)| file.is_some())
+    {
+        return wrong(missing, "it is not set".to_owned());
     }
     if config.api_key.as_ref().is_some_and(|key| key.expose().chars().count() < 16) {
         return wrong("api_key", "it is too short to be safe".to_owned());

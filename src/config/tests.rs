@@ -128,6 +128,8 @@ fn a_wrong_value_is_told_with_its_key_source_and_remedy() {
             &[("ANNALS_SYSTEM_PROJECTIONS", "true"), ("ANNALS_STORE", "esdb://h:2113")],
             Flags::default(),
         ),
+        load(None, &[("ANNALS_TLS_KEY", "key.pem")], Flags::default()),
+        load(Some("secured = true\nstore = 'esdb://h:2113'"), &[], Flags::default()),
         load(None, &[], flags("worker")),
         load(None, &[], flags("king")),
         load(None, &[("ANNALS_CONFIG", "/nowhere/annals.toml")], Flags::default()),

@@ -31,7 +31,10 @@ async fn a_group_of_a_stream_is_made_changed_listed_and_deleted() {
     let info = world.info("s").await.expect("the group");
     let settings = info.settings.expect("its settings");
     assert_eq!((info.group_name.as_str(), settings.start_from), (GROUP, StreamPosition::Start));
-    assert_eq!(info.connections.len(), 1);
+    let [connection] = &info.connections[..] else { panic!("{:?}", info.connections) };
+    let from = connection.from.parse::<std::net::SocketAddr>().expect("an address");
+    assert!(from.ip().is_loopback() && from.to_string() != world.server.address, "{from}");
+    assert_eq!(connection.username, "anonymous");
     assert_eq!(info.stats.last_known_event_revision, Some(2));
 
     let changed = defaults.clone().max_retry_count(77);

@@ -3,8 +3,10 @@
 
 use annals_core::{
     Append, AppendError, Appended, Condition, EventId, EventStore, EventType, ExpectedRevision,
-    Metadata, NewEvent, Position, Revision, SchemaFingerprint, Schemas, StreamName, StreamWrite,
+    Family, Metadata, NewEvent, Position, Revision, SchemaFingerprint, Schemas, StreamName,
+    StreamWrite,
 };
+use annals_store::protocol::access::tells_of_users;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde::Deserialize;
@@ -96,7 +98,7 @@ fn stream_write(
 ) -> Result<StreamWrite, Problem> {
     let stream = match checked {
         Some(checked) if checked.stream.as_str() == write.stream => checked.stream.clone(),
-        _ => stream_name(&write.stream)?,
+        _ => written_stream(&write.stream)?,
     };
     let expected = expected(write.expected)?;
     let mut events = Vec::with_capacity(write.events.len());
@@ -105,6 +107,16 @@ fn stream_write(
         events.push(new_event(event, event_type)?);
     }
     Ok(StreamWrite { stream, expected, events })
+}
+
+/// The stream that a write names. What tells of users is written by the server alone.
+fn written_stream(name: &str) -> Result<StreamName, Problem> {
+    let stream = stream_name(name)?;
+    if tells_of_users(&stream) {
+        let detail = format!("{stream} is written by the server alone");
+        return Err(Problem::new(Family::Denied, "stream-of-users", detail));
+    }
+    Ok(stream)
 }
 
 fn expected(expected: Option<Expected>) -> Result<ExpectedRevision, Problem> {

@@ -10,6 +10,7 @@ mod queries;
 
 use std::sync::Arc;
 
+use annals_store::protocol::access::UsersService;
 use annals_store::protocol::features::FeaturesService;
 use annals_store::protocol::gossip::GossipService;
 use annals_store::protocol::monitoring::MonitoringService;
@@ -26,6 +27,7 @@ use annals_store::protocol::wire::v1::persistent_subscriptions::persistent_subsc
 use annals_store::protocol::wire::v1::projections::projections_server::ProjectionsServer;
 use annals_store::protocol::wire::v1::server_features::server_features_server::ServerFeaturesServer;
 use annals_store::protocol::wire::v1::streams::streams_server::StreamsServer;
+use annals_store::protocol::wire::v1::users::users_server::UsersServer;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tonic::codec::CompressionEncoding::Gzip;
@@ -101,10 +103,11 @@ impl Services {
         let transactions = StreamsServiceServer::new(TransactionsService(Arc::clone(protocol)))
             .max_decoding_message_size(kurrent_bytes_max);
         let persistent = PersistentService::new(protocol);
+        persistent.load_in_background();
         let operations =
             OperationsService { protocol: Arc::clone(protocol), persistent: persistent.clone() };
         let projections = ProjectionsService(Arc::clone(&state.system_projections));
-        let others = Routes::new(commands)
+        let mut others = Routes::new(commands)
             .add_service(queries)
             .add_service(reflection)
             .add_service(ServerFeaturesServer::new(FeaturesService(Arc::clone(protocol))))
@@ -113,11 +116,13 @@ impl Services {
             .add_service(OperationsServer::new(operations))
             .add_service(PersistentSubscriptionsServer::new(persistent))
             .add_service(transactions)
-            .add_service(ProjectionsServer::new(projections))
-            .prepare();
+            .add_service(ProjectionsServer::new(projections));
+        if let Some(users) = UsersService::of(protocol) {
+            others = others.add_service(UsersServer::new(users));
+        }
         let streams = StreamsServer::new(StreamsService(Arc::clone(protocol)))
             .max_decoding_message_size(kurrent_bytes_max);
-        Ok(Services { events, streams, others })
+        Ok(Services { events, streams, others: others.prepare() })
     }
 
     /// Answers a request.

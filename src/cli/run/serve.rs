@@ -1,9 +1,12 @@
 //! `annals serve`: every interface on one port, until Ctrl-C, SIGTERM, or a log that takes no writes any more.
 
+use std::io::{self, Write as _};
 use std::sync::Arc;
 
+use annals_core::clock::SystemClock;
+use annals_core::random::SystemRandom;
+use annals_store::protocol::access::{Users, generated_password};
 use parking_lot::Mutex;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::super::error::CliError;
@@ -22,7 +25,7 @@ pub(super) async fn serve(config: &Config) -> Result<Done, CliError> {
     }
     let metrics = Metrics::start()?;
     // The address first: a port that is taken is told at once, not after the databases have started.
-    let listener = api::listen(config).await?;
+    let listening = api::listen(config).await?;
     let parts = if config.role == Role::Store { Parts::Log } else { Parts::Views };
     let engine = tokio::select! {
         opened = Engine::open(config, parts) => opened?,
@@ -35,7 +38,10 @@ pub(super) async fn serve(config: &Config) -> Result<Done, CliError> {
         let accounts = engine.router.executor().expect("accounts are registered");
         RunningExchange::start(Arc::clone(&engine.store), engine.schemas.clone(), accounts)
     });
-    let served = answer(config, &engine, metrics, listener, poisoned).await;
+    let served = match users(config, &engine).await {
+        Ok(users) => answer(config, &engine, metrics, (listening, users), poisoned).await,
+        Err(error) => Err(error),
+    };
     tracing::info!("stopping");
     if let Some(exchange) = exchange {
         exchange.stop().await;
@@ -48,11 +54,11 @@ async fn answer(
     config: &Config,
     engine: &Engine,
     metrics: Metrics,
-    listener: TcpListener,
+    (listening, users): (api::Listening, Option<Arc<Users>>),
     mut poisoned: tokio::sync::watch::Receiver<Option<Arc<str>>>,
 ) -> Result<(), CliError> {
-    let address = listener.local_addr().map_err(CliError::Runtime)?;
-    let state = ApiState::new(served(engine, metrics), config, address);
+    let address = listening.address().map_err(CliError::Runtime)?;
+    let state = ApiState::new(served(engine, metrics, users), config, address);
     let broken = Mutex::new(None);
     let shutdown = async {
         tokio::select! {
@@ -66,15 +72,36 @@ async fn answer(
     // Connections are taken from here on; they are answered as soon as the loop below runs.
     Output::new(false).text(&format!("ready {address}"))?;
     tracing::info!(%address, "ready");
-    api::serve(state, listener, shutdown).await?;
+    api::serve(state, listening, shutdown).await?;
     match broken.into_inner() {
         Some(reason) => Err(CliError::Poisoned { reason: reason.to_string() }),
         None => Ok(()),
     }
 }
 
+/// Who may sign in; nothing where nobody must. Where there never was a user, the first ones are made, and the password of
+/// `admin` is told before they are: a password that was not seen would be of no use.
+async fn users(config: &Config, engine: &Engine) -> Result<Option<Arc<Users>>, CliError> {
+    if !config.secured {
+        return Ok(None);
+    }
+    let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+    let users = Users::open(Arc::clone(&engine.store), clock, random).await?;
+    if users.are_none().await? {
+        let password = generated_password()?;
+        let mut stderr = io::stderr().lock();
+        writeln!(stderr, "The password of the user admin, shown this once: {password}")
+            .and_then(|()| stderr.flush())
+            .map_err(CliError::Output)?;
+        drop(stderr);
+        users.make_first(&password).await?;
+        tracing::info!("the users admin and ops were made");
+    }
+    Ok(Some(users))
+}
+
 /// What the interfaces work with.
-fn served(engine: &Engine, metrics: Metrics) -> api::Parts {
+fn served(engine: &Engine, metrics: Metrics, users: Option<Arc<Users>>) -> api::Parts {
     let domain = engine.views.as_ref().map(|views| api::Domain {
         router: Arc::clone(&engine.router),
         catalogue: Arc::clone(&engine.catalogue),
@@ -90,5 +117,6 @@ fn served(engine: &Engine, metrics: Metrics) -> api::Parts {
         travel: engine.travel.clone(),
         metrics: Some(metrics),
         domain,
+        users,
     }
 }

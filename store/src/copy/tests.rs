@@ -63,14 +63,27 @@ fn shown(store: &MemoryStore) -> Vec<String> {
 #[tokio::test]
 async fn a_copy_is_the_same_in_the_same_order_and_again_adds_nothing() {
     let from = store_of(&["a-1", "b-1", "a-1", "a-1", "c-1", "b-1"]).await;
+    put(&from, SCHEMAS_STREAM, event(6, "$schema")).await;
     let to = MemoryStore::new(SystemClock);
     let first = copied(&from, &to).await.expect("a copy");
     assert_eq!(shown(&to), shown(&from));
-    assert_eq!((first.events, first.appended, first.streams), (6, 6, 3));
+    assert_eq!((first.events, first.appended, first.streams), (7, 7, 4));
     let again = copied(&from, &to).await.expect("a copy");
-    assert_eq!((again.events, again.appended), (6, 0));
+    assert_eq!((again.events, again.appended), (7, 0));
     assert_eq!(again.digest, first.digest);
     assert_eq!(shown(&to), shown(&from));
+}
+
+#[tokio::test]
+async fn an_id_that_stands_twice_in_a_stream_is_copied_twice() {
+    let from = store_of(&["a-1", "b-1"]).await;
+    let expected = ExpectedRevision::Behind(Some(Revision(0)));
+    let events = vec![event(0, "test.Happened")];
+    let write = StreamWrite { stream: stream("a-1"), expected, events };
+    from.append(Append::to(write)).await.expect("it is another event");
+    let to = MemoryStore::new(SystemClock);
+    assert_eq!(copied(&from, &to).await.expect("a copy").appended, 3);
+    assert_eq!(shown(&to), ["0@a-1 0", "0@b-1 1", "1@a-1 0"]);
 }
 
 #[tokio::test]

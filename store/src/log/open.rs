@@ -21,7 +21,7 @@ use super::preparer::{Job, Preparer};
 use super::queue::Queue;
 use super::recovery::{Recovered, read_header, recover};
 use super::segments::Segments;
-use super::shared::{Durable, Shared};
+use super::shared::{Durable, Shared, costly_places};
 use super::sync::{Mutex, thread, watch};
 use super::tail::Tail;
 use super::tree::Tree;
@@ -97,6 +97,7 @@ pub(crate) fn open(
         durable: watch::Sender::new(durable),
         live: Live::new(),
         poisoned: tokio::sync::watch::Sender::new(None),
+        costly: costly_places(),
         options,
     });
     // What is missing of index files and tree is made in the background.

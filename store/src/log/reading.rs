@@ -37,6 +37,9 @@ pub(crate) fn read(shared: Arc<Shared>, query: ReadQuery) -> BoxStream<'static, 
         Some(match step.await {
             Err(error) => (Err(error), State::End),
             Ok((read, Some(batch))) if read.is_done() => (Ok(batch), State::Done(Box::new(read))),
+            Ok((read, Some(batch))) if read.is_costly() => {
+                (Ok(batch), State::Wait(fetch_in_turn(read)))
+            }
             Ok((read, Some(batch))) => (Ok(batch), State::Wait(fetch(read))),
             Ok((read, None)) => (Ok(read.last_batch()?), State::End),
         })
@@ -63,6 +66,16 @@ fn fetch(mut read: Read) -> Step {
         Ok((read, batch))
     });
     ended(task).boxed()
+}
+
+/// Fetches the next batch once there is a place for one that takes long.
+fn fetch_in_turn(read: Read) -> Step {
+    async move {
+        let shared = Arc::clone(read.shared());
+        let _place = shared.costly.acquire().await;
+        fetch(read).await
+    }
+    .boxed()
 }
 
 /// A stream's last durable revision.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use annals_core::disk::Disk;
 use annals_core::{Clock, Random, StoreIdentity};
+use tokio::sync::Semaphore;
 
 use super::address::Address;
 use super::checkpoints::Checkpoints;
@@ -49,6 +50,14 @@ pub(crate) struct Shared {
     pub(crate) durable: watch::Sender<Durable>,
     pub(crate) live: Live,
     pub(crate) poisoned: tokio::sync::watch::Sender<Option<Arc<str>>>,
+    /// Places for batches of reads whose regular expressions take long.
+    pub(crate) costly: Semaphore,
+}
+
+/// So many batches are matched at once against regular expressions that take long: half of the processors are left.
+pub(crate) fn costly_places() -> Semaphore {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    Semaphore::new((processors / 2).max(1))
 }
 
 impl Shared {

@@ -4,14 +4,17 @@
 //! is busy.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use annals_core::{
     Batch, Direction, Position, ReadError, ReadQuery, RecordedEvent, Revision, Start, Timestamp,
 };
 
-use super::reader::{Read, Wanted};
+use super::reader::{Read, TURN, Wanted};
 use super::shared::{Durable, Shared};
-use super::sync::{Handle, JoinHandle, RuntimeFlavor, block_in_place, spawn_blocking, watch};
+use super::sync::{
+    Handle, JoinHandle, RuntimeFlavor, block_in_place, spawn_blocking, watch, yield_now,
+};
 
 /// The log was closed under a subscription.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -23,12 +26,14 @@ pub(crate) struct Subscription {
     shared: Arc<Shared>,
     wakes: watch::Receiver<()>,
     query: ReadQuery,
-    wanted: Wanted,
+    wanted: Arc<Wanted>,
     /// The position behind the last one looked at.
     next: u64,
     /// Nothing was delivered yet.
     fresh: bool,
     reading: Option<Box<Reading>>,
+    /// The last batch took its whole turn: the next one waits for a place first.
+    is_costly: bool,
 }
 
 /// A read from the disk up to a position.
@@ -48,8 +53,9 @@ impl Subscription {
             Start::End => now.events,
             Start::Edge | Start::Revision(_) | Start::Time(_) => 0,
         };
-        let wanted = Wanted::of(&query);
-        Subscription { shared, wakes, query, wanted, next, fresh: true, reading: None }
+        let wanted = Arc::new(Wanted::of(&query));
+        let (fresh, reading, is_costly) = (true, None, false);
+        Subscription { shared, wakes, query, wanted, next, fresh, reading, is_costly }
     }
 
     /// Waits for the next batch.
@@ -77,8 +83,10 @@ impl Subscription {
     }
 
     async fn step(&mut self, now: Durable) -> Result<Option<Batch>, ReadError> {
+        let shared = Arc::clone(&self.shared);
+        let place = if self.is_costly { shared.costly.acquire().await.ok() } else { None };
         if self.reading.is_none()
-            && let Some(batch) = self.next_of_tail(now)
+            && let Some(batch) = self.next_of_tail(now).await?
         {
             return Ok(Some(batch));
         }
@@ -95,6 +103,12 @@ impl Subscription {
             Ok((reading, batch))
         };
         let (reading, batch) = blocking(step).await?;
+        drop(place);
+        self.is_costly = reading.read.is_costly();
+        if batch.as_ref().is_some_and(|batch| batch.events.is_empty()) {
+            // Whoever is shown nothing of a long log may have gone meanwhile.
+            yield_now().await;
+        }
         let Some(mut batch) = batch else {
             // The read is at its end: everything before that was looked at.
             self.next = reading.end;
@@ -132,9 +146,13 @@ impl Subscription {
         ReadQuery { direction: Direction::Forwards, limit: None, start, ..query }
     }
 
-    fn next_of_tail(&mut self, now: Durable) -> Option<Batch> {
-        let stretch = self.shared.tail.stretch(self.next, &self.shared.index)?;
+    async fn next_of_tail(&mut self, now: Durable) -> Result<Option<Batch>, ReadError> {
+        let stretch = self.shared.tail.stretch(self.next, &self.shared.index);
+        let Some(stretch) = stretch else { return Ok(None) };
         let end = stretch.end();
+        if self.wanted.filter.has_pattern() {
+            return self.match_tail(stretch.events, end, now).await.map(Some);
+        }
         let is_wanted =
             |event: &&RecordedEvent| self.has_begun(event) && self.wanted.matches(event);
         let count = stretch.events.iter().filter(is_wanted).count();
@@ -145,17 +163,53 @@ impl Subscription {
         };
         self.next = end;
         let caught_up = end >= now.events;
-        Some(Batch { events, through: end.checked_sub(1).map(Position), caught_up })
+        Ok(Some(Batch { events, through: end.checked_sub(1).map(Position), caught_up }))
+    }
+
+    /// What a regular expression finds in events that end before a position, as far as one turn goes.
+    async fn match_tail(
+        &mut self,
+        events: Arc<Vec<RecordedEvent>>,
+        end: u64,
+        now: Durable,
+    ) -> Result<Batch, ReadError> {
+        let (wanted, start) = (Arc::clone(&self.wanted), self.query.start);
+        let step = move || {
+            let (began, mut found, mut seen) = (Instant::now(), Vec::new(), 0);
+            for event in events.iter() {
+                seen += 1;
+                if has_begun(start, event) && wanted.matches(event) {
+                    found.push(event.clone());
+                }
+                if began.elapsed() >= TURN {
+                    break;
+                }
+            }
+            Ok((found, events.len() as u64 - seen))
+        };
+        let (found, left) = blocking(step).await?;
+        self.next = end - left;
+        self.is_costly = left > 0;
+        if self.is_costly {
+            yield_now().await;
+        }
+        let caught_up = self.next >= now.events;
+        let through = self.next.checked_sub(1).map(Position);
+        Ok(Batch { events: Arc::new(found), through, caught_up })
     }
 
     fn has_begun(&self, event: &RecordedEvent) -> bool {
-        match self.query.start {
-            Start::Revision(Revision(start)) => event.revision.0 >= start,
-            Start::Time(Timestamp(start)) => event.time.0 >= start,
-            Start::Position(start) => event.position >= start,
-            Start::After(start) => event.position > start,
-            Start::Edge | Start::End => true,
-        }
+        has_begun(self.query.start, event)
+    }
+}
+
+fn has_begun(start: Start, event: &RecordedEvent) -> bool {
+    match start {
+        Start::Revision(Revision(start)) => event.revision.0 >= start,
+        Start::Time(Timestamp(start)) => event.time.0 >= start,
+        Start::Position(start) => event.position >= start,
+        Start::After(start) => event.position > start,
+        Start::Edge | Start::End => true,
     }
 }
 

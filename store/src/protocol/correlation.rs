@@ -13,14 +13,12 @@ struct Foreign {
 
 /// The correlation id of an event; nothing where its metadata gives none, or one that is no text.
 pub(super) fn correlation(event: &RecordedEvent) -> Option<String> {
-    match Metadata::foreign_of(&event.metadata) {
-        Some((_, custom)) => foreign(custom),
-        None => {
-            let metadata = event.metadata();
-            let own = metadata.correlation.map(|correlation| correlation.to_string());
-            own.or_else(|| foreign(&metadata.custom))
-        }
+    if let Some((_, custom)) = Metadata::foreign_of(&event.metadata) {
+        return foreign(custom);
     }
+    let metadata = event.metadata();
+    let own = metadata.correlation.map(|correlation| correlation.to_string());
+    own.or_else(|| foreign(&metadata.custom))
 }
 
 fn foreign(custom: &[u8]) -> Option<String> {

@@ -7,8 +7,9 @@ use annals_core::{
 };
 use bytes::Bytes;
 
+use super::access::Acl;
 use super::errors::{ProtocolError, counted};
-use super::names::{METADATA, STREAM_DELETED, TOMBSTONE_MARK};
+use super::names::{DELETED, METADATA, STREAM_DELETED, TOMBSTONE_MARK};
 use super::service::Protocol;
 use super::state::StreamState;
 use super::writes::{Expected, here};
@@ -51,8 +52,11 @@ impl Protocol {
             };
             let (of_metastream, of_stream) = match deletion {
                 Deletion::Soft => {
-                    let data = Bytes::from_static(br#"{"$tb":9223372036854775807}"#);
-                    (self.own_event(METADATA, Content::Json, data), None)
+                    // Who may delete a stream does not change who may do what with it.
+                    let mut metadata = Acl::kept_of(&state.metadata);
+                    metadata.insert("$tb".to_owned(), DELETED.into());
+                    let data = serde_json::to_vec(&metadata).expect("an object has a JSON form");
+                    (self.own_event(METADATA, Content::Json, data.into()), None)
                 }
                 Deletion::Tombstone => {
                     let event = |kind| self.own_event(kind, Content::Bytes, Bytes::new());

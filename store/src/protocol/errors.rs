@@ -53,6 +53,10 @@ pub enum ProtocolError {
     UnknownProjection(String),
     /// The store keeps no projections.
     NoProjections,
+    /// There is no user of this login name.
+    UserNotFound(String),
+    /// There is a user of this login name.
+    UserConflict(String),
     /// Too much at once.
     TooBusy,
     /// The server is stopping.
@@ -189,6 +193,14 @@ fn told(error: ProtocolError) -> (Code, String, Trailers) {
             let text = "the events are kept by a server of its own; manage its projections there";
             (Code::Unimplemented, text.to_owned(), vec![])
         }
+        ProtocolError::UserNotFound(login) => {
+            let text = format!("User '{login}' is not found.");
+            (Code::NotFound, text, vec![kind("user-not-found"), ("login-name", login)])
+        }
+        ProtocolError::UserConflict(login) => {
+            let trailers = vec![kind("user-conflict"), ("login-name", login)];
+            (Code::FailedPrecondition, "Conflict.".to_owned(), trailers)
+        }
         ProtocolError::TooBusy => (Code::Unavailable, "Server Is Too Busy".to_owned(), vec![]),
         ProtocolError::Stopping => {
             let text = "Server Is Not Ready: it is stopping".to_owned();
@@ -310,6 +322,18 @@ mod tests {
         check(ProtocolError::TooBusy, Code::Unavailable, "Server Is Too Busy", &[]);
         let unknown = ProtocolError::UnknownProjection("mine".to_owned());
         check(unknown, Code::NotFound, "Projection 'mine' not found", &[]);
+        check(
+            ProtocolError::UserNotFound("ann".to_owned()),
+            Code::NotFound,
+            "User 'ann' is not found.",
+            &[("exception", "user-not-found"), ("login-name", "ann")],
+        );
+        check(
+            ProtocolError::UserConflict("ann".to_owned()),
+            Code::FailedPrecondition,
+            "Conflict.",
+            &[("exception", "user-conflict"), ("login-name", "ann")],
+        );
         let group = |trouble| ProtocolError::Group {
             trouble,
             stream: "s".to_owned(),

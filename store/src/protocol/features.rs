@@ -68,6 +68,21 @@ const PROJECTIONS: Served = (
     ],
 );
 
+/// What is served beside, where users must sign in.
+const USERS: Served = (
+    "event_store.client.users.users",
+    &[
+        ("create", &[]),
+        ("update", &[]),
+        ("delete", &[]),
+        ("disable", &[]),
+        ("enable", &[]),
+        ("details", &[]),
+        ("changepassword", &[]),
+        ("resetpassword", &[]),
+    ],
+);
+
 /// The service.
 pub struct FeaturesService(pub Arc<Protocol>);
 
@@ -78,7 +93,9 @@ impl ServerFeatures for FeaturesService {
         _: Request<Empty>,
     ) -> Result<Response<SupportedMethods>, Status> {
         let has_projections = self.0.parts.settings.system_projections.is_some();
+        let has_users = self.0.users.is_some();
         let served = SERVED.iter().chain(has_projections.then_some(&PROJECTIONS));
+        let served = served.chain(has_users.then_some(&USERS));
         let methods = served.flat_map(|(service, methods)| {
             methods.iter().map(|(method, features)| SupportedMethod {
                 method_name: (*method).to_owned(),
@@ -118,7 +135,7 @@ mod tests {
 
     #[test]
     fn names_are_in_lower_case_and_the_version_in_digits() {
-        for (service, methods) in SERVED.iter().chain([&PROJECTIONS]) {
+        for (service, methods) in SERVED.iter().chain([&PROJECTIONS, &USERS]) {
             assert_eq!(service.to_lowercase(), *service);
             assert!(!methods.is_empty(), "{service}");
             for (method, _) in *methods {

@@ -3,7 +3,9 @@
 //! their requests into appends and reads of the store and the answers back; docs/kurrentdb.md tells what is
 //! served and what differs. It opens no socket: whoever does hands requests to the services.
 
+pub mod access;
 mod correlation;
+pub mod decoding;
 pub mod deletion;
 pub mod errors;
 pub mod events;

@@ -48,6 +48,7 @@ impl Monitoring for MonitoringService {
         &self,
         request: Request<StatsReq>,
     ) -> Result<Response<Self::StatsStream>, Status> {
+        self.0.may_operate(&self.0.caller(request.extensions()))?;
         let permit = self.0.open()?;
         let period = match request.into_inner().refresh_time_period_in_ms {
             0 => PERIOD,

@@ -3,6 +3,7 @@
 use annals_core::{RecordedEvent, StreamName};
 use uuid::Uuid;
 
+use super::access::tells_of_users;
 use super::errors::ProtocolError;
 use super::wire::v1::uuid::{Structured, Value};
 use super::wire::v1::{StreamIdentifier, Uuid as WireUuid};
@@ -52,6 +53,25 @@ pub fn stream_named(name: &str) -> Result<StreamName, ProtocolError> {
     StreamName::new(name).map_err(|error| ProtocolError::Malformed(error.to_string()))
 }
 
+/// How many prefixes a filter may have.
+const PREFIXES_MAX: usize = 1000;
+/// How many bytes they may have together.
+const PREFIXES_BYTES_MAX: usize = 64 << 10;
+
+/// Whether a filter may have these prefixes: every event is held against each.
+///
+/// # Errors
+/// [`ProtocolError::Malformed`] where they are too many.
+pub fn check_prefixes(prefixes: &[String]) -> Result<(), ProtocolError> {
+    let (count, bytes) = (prefixes.len(), prefixes.iter().map(String::len).sum::<usize>());
+    if count > PREFIXES_MAX || bytes > PREFIXES_BYTES_MAX {
+        return Err(ProtocolError::Malformed(format!(
+            "{count} prefixes of {bytes} bytes; a filter may have {PREFIXES_MAX} of {PREFIXES_BYTES_MAX}"
+        )));
+    }
+    Ok(())
+}
+
 /// A stream as messages name it.
 pub fn identifier(stream: &StreamName) -> StreamIdentifier {
     StreamIdentifier { stream_name: stream.as_str().to_owned().into() }
@@ -73,9 +93,14 @@ pub fn uuid(given: Option<&WireUuid>) -> Result<Uuid, ProtocolError> {
             halves.least_significant_bits.cast_unsigned(),
         )),
         Some(Value::String(text)) => Uuid::try_parse(text)
-            .map_err(|error| ProtocolError::Malformed(format!("{text:?} is no UUID: {error}"))),
+            .map_err(|_| ProtocolError::Malformed(format!("{:?} is no UUID", beginning(text)))),
         None => Err(ProtocolError::Malformed("a UUID is missing".to_owned())),
     }
+}
+
+/// The beginning of a text that a client gave, as errors tell it.
+pub(crate) fn beginning(text: &str) -> String {
+    text.chars().take(64).collect()
 }
 
 /// A UUID as messages have it.
@@ -93,10 +118,19 @@ pub fn wire_uuid(uuid: Uuid, form: UuidForm) -> WireUuid {
     WireUuid { value: Some(value) }
 }
 
-/// Whether no reader is shown the event: our own marks, in whatever stream is read, and what persistent subscriptions to
-/// the whole log write, which would feed on itself.
+/// The whole log as a stream, which has metadata of its own.
+pub fn whole_log() -> StreamName {
+    StreamName::new("$all").expect("a constant of the protocol")
+}
+
+/// Whether no reader is shown the event: our own marks, in whatever stream is read, and in the whole log what tells of
+/// users, whose password hashes are for `$admins` alone, and what persistent subscriptions to the whole log write, which
+/// would feed on itself.
 pub fn is_hidden(event: &RecordedEvent, whole_log: bool) -> bool {
     if event.event_type.as_str() == TOMBSTONE_MARK {
+        return true;
+    }
+    if whole_log && tells_of_users(&event.stream) {
         return true;
     }
     let group = event.stream.as_str().strip_prefix("$persistentsubscription-$all::");

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use tonic::{Request, Response, Status};
+use tonic::{Extensions, Request, Response, Status};
 
+use super::errors::ProtocolError;
 use super::persistent::PersistentService;
 use super::service::Protocol;
 use super::wire::v1::Empty;
@@ -25,47 +26,60 @@ fn unserved<T>(why: &str) -> Result<T, Status> {
     Err(Status::unimplemented(why))
 }
 
+impl OperationsService {
+    fn check(&self, extensions: &Extensions) -> Result<(), ProtocolError> {
+        self.protocol.may_operate(&self.protocol.caller(extensions))
+    }
+}
+
 #[tonic::async_trait]
 impl Operations for OperationsService {
     async fn start_scavenge(
         &self,
-        _: Request<StartScavengeReq>,
+        request: Request<StartScavengeReq>,
     ) -> Result<Response<ScavengeResp>, Status> {
+        self.check(request.extensions())?;
         unserved("nothing is removed from this log, so there is nothing to scavenge")
     }
 
     async fn stop_scavenge(
         &self,
-        _: Request<StopScavengeReq>,
+        request: Request<StopScavengeReq>,
     ) -> Result<Response<ScavengeResp>, Status> {
+        self.check(request.extensions())?;
         unserved("nothing is removed from this log, so no scavenge runs")
     }
 
-    async fn shutdown(&self, _: Request<Empty>) -> Result<Response<Empty>, Status> {
+    async fn shutdown(&self, request: Request<Empty>) -> Result<Response<Empty>, Status> {
+        self.check(request.extensions())?;
         tracing::info!("a client asked the server to stop");
         self.protocol.parts.asked_to_stop.cancel();
         Ok(Response::new(Empty {}))
     }
 
-    async fn merge_indexes(&self, _: Request<Empty>) -> Result<Response<Empty>, Status> {
+    async fn merge_indexes(&self, request: Request<Empty>) -> Result<Response<Empty>, Status> {
+        self.check(request.extensions())?;
         unserved("the indexes of this log are never merged")
     }
 
-    async fn resign_node(&self, _: Request<Empty>) -> Result<Response<Empty>, Status> {
+    async fn resign_node(&self, request: Request<Empty>) -> Result<Response<Empty>, Status> {
+        self.check(request.extensions())?;
         unserved("a single server leads itself")
     }
 
     async fn set_node_priority(
         &self,
-        _: Request<SetNodePriorityReq>,
+        request: Request<SetNodePriorityReq>,
     ) -> Result<Response<Empty>, Status> {
+        self.check(request.extensions())?;
         unserved("a single server leads itself")
     }
 
     async fn restart_persistent_subscriptions(
         &self,
-        _: Request<Empty>,
+        request: Request<Empty>,
     ) -> Result<Response<Empty>, Status> {
+        self.check(request.extensions())?;
         self.persistent.restart().await?;
         Ok(Response::new(Empty {}))
     }

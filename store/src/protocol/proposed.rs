@@ -63,6 +63,11 @@ pub(crate) struct Proposed {
     pub(crate) data: Bytes,
 }
 
+/// How many events an append may have: each takes more than it counts for, here and in the log.
+pub(crate) const EVENTS_MAX: usize = 500_000;
+/// What an event takes beside what it counts for.
+pub(crate) const BESIDE: usize = 64;
+
 impl Proposed {
     /// How many bytes it counts for.
     pub(crate) fn size(&self) -> usize {

@@ -8,6 +8,7 @@ use annals_core::{Clock, EventStore, Random};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::access::{RememberedDefaults, Users};
 use super::errors::ProtocolError;
 use super::projections::SystemProjection;
 use super::state::States;
@@ -56,13 +57,27 @@ pub struct Parts {
 pub struct Protocol {
     /// What it stands over.
     pub parts: Parts,
+    /// Who may sign in; nothing where nobody must.
+    pub(crate) users: Option<Arc<Users>>,
     pub(crate) states: States,
+    pub(crate) defaults: RememberedDefaults,
 }
 
 impl Protocol {
-    /// The protocol over these parts.
+    /// The protocol over these parts, for anybody.
     pub fn new(parts: Parts) -> Arc<Protocol> {
-        Arc::new(Protocol { parts, states: States::default() })
+        Protocol::for_users(parts, None)
+    }
+
+    /// The protocol over these parts; where there are users, for them alone, each within its rights.
+    pub fn for_users(parts: Parts, users: Option<Arc<Users>>) -> Arc<Protocol> {
+        let (states, defaults) = (States::default(), RememberedDefaults::default());
+        Arc::new(Protocol { parts, users, states, defaults })
+    }
+
+    /// The users who may sign in; nothing where nobody must.
+    pub fn users(&self) -> Option<&Arc<Users>> {
+        self.users.as_ref()
     }
 
     /// A place among the streams of events that are open.

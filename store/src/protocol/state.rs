@@ -1,6 +1,7 @@
-//! What the metadata of a stream says of it: whether it is deleted, and whether for ever. Every append to a stream is decided
-//! on its state and expects the revision of the metastream that the state stands on, so that nobody who deletes or
-//! revives the stream meanwhile is passed over. States are remembered, but for streams without metadata, which are nearly all.
+//! What the metadata of a stream says of it: whether it is deleted, whether for ever, and who may do what with it. Every append
+//! to a stream is decided on its state and expects the revision of the metastream that the state stands on, so that nobody who
+//! deletes or revives the stream meanwhile is passed over. States are remembered, but for streams without metadata, which are
+//! nearly all.
 
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use annals_core::{Filter, ReadError, ReadQuery, RecordedEvent, Retention, Revisi
 use bytes::Bytes;
 use quick_cache::sync::Cache;
 
+use super::access::Acl;
 use super::errors::ProtocolError;
 use super::lookup;
 use super::names::{DELETED, TOMBSTONE_MARK};
@@ -23,6 +25,8 @@ pub struct StreamState {
     pub metadata_at: Option<Revision>,
     /// The data of that event.
     pub metadata: Bytes,
+    /// Who may do what with the stream.
+    pub acl: Acl,
     /// Deleted until the next append.
     pub is_deleted: bool,
     /// Ended for ever.
@@ -43,6 +47,7 @@ impl StreamState {
         StreamState {
             metadata_at: Some(last.revision),
             metadata: last.data.clone(),
+            acl: Acl::of_metadata(&last.data),
             is_deleted: Retention::parse(&last.data).truncate_before == Some(DELETED),
             is_tombstoned,
         }

@@ -12,6 +12,7 @@ use annals_core::random::SeededRandom;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::access::Users;
 use super::service::{Parts, Protocol, Settings};
 
 /// When the tests take place.
@@ -28,7 +29,22 @@ pub(crate) fn protocol() -> Arc<Protocol> {
 
 /// A protocol over this store.
 pub(crate) fn protocol_over(store: Arc<dyn EventStore>, clock: &SimulatedClock) -> Arc<Protocol> {
-    Protocol::new(Parts {
+    Protocol::new(parts_over(store, clock))
+}
+
+/// A protocol over this store for its users.
+pub(crate) async fn secured_over(
+    store: Arc<dyn EventStore>,
+    clock: &SimulatedClock,
+) -> Arc<Protocol> {
+    let parts = parts_over(store, clock);
+    let (clock, random) = (Arc::clone(&parts.clock), Arc::clone(&parts.random));
+    let users = Users::open(Arc::clone(&parts.store), clock, random).await;
+    Protocol::for_users(parts, Some(users.expect("users that can be read")))
+}
+
+fn parts_over(store: Arc<dyn EventStore>, clock: &SimulatedClock) -> Parts {
+    Parts {
         store,
         clock: Arc::new(clock.clone()),
         random: Arc::new(SeededRandom::new(SEEDS.fetch_add(1, Ordering::Relaxed))),
@@ -43,5 +59,5 @@ pub(crate) fn protocol_over(store: Arc<dyn EventStore>, clock: &SimulatedClock) 
             write_timeout: Duration::from_secs(3),
             system_projections: Some(BTreeSet::new()),
         },
-    })
+    }
 }

@@ -1,11 +1,12 @@
 //! Events on their way into a batch, built from the frames that a scan finds.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use annals_core::{Batch, Position, RecordedEvent, Revision};
 use bytes::Bytes;
 
-use super::{BATCH_BYTES, Wanted};
+use super::{BATCH_BYTES, TURN, Wanted};
 use crate::log::error::{Damage, Flaw, ScanError};
 use crate::log::format::frame::{EventFrame, Frame};
 use crate::log::names::Names;
@@ -45,12 +46,19 @@ pub(super) struct Gathered {
     pub(super) through: Option<Position>,
     pub(super) bytes: u64,
     matched_bytes: u64,
+    /// How long regular expressions were matched.
+    pub(super) matching: Duration,
 }
 
 impl Gathered {
     pub(super) fn is_full(&self, wanted: u64) -> bool {
         let much = if self.events.is_empty() { 4 * BATCH_BYTES } else { BATCH_BYTES };
-        self.events.len() as u64 >= wanted || self.bytes >= much
+        self.events.len() as u64 >= wanted || self.bytes >= much || self.took_its_turn()
+    }
+
+    /// Whether regular expressions were matched for so long that others come first.
+    pub(super) fn took_its_turn(&self) -> bool {
+        self.matching >= TURN
     }
 
     pub(super) fn look(
@@ -81,9 +89,10 @@ impl Gathered {
         let name = |range: &std::ops::Range<usize>| &block[start + range.start..start + range.end];
         let stream = names.stream(name(&event.stream)).ok_or(Flaw::Fields)?;
         let event_type = std::str::from_utf8(name(&event.event_type)).map_err(|_| Flaw::Fields)?;
-        if !wanted.admits(stream, event_type)
-            || !wanted.filter.query.matches(event_type, name(&event.metadata))
-        {
+        let began = wanted.filter.has_pattern().then(Instant::now);
+        let admitted = wanted.admits(stream, event_type);
+        self.matching += began.map_or(Duration::ZERO, |began| began.elapsed());
+        if !admitted || !wanted.filter.query.matches(event_type, name(&event.metadata)) {
             return Ok(());
         }
         let event = build(block, start, event, names).ok_or(Flaw::Fields)?;

@@ -182,6 +182,7 @@ impl Read {
             }
             addresses = rest;
         }
+        self.is_costly = gathered.took_its_turn();
         let first = gathered.first;
         let mut batch = gathered.batch();
         if self.direction == Direction::Backwards {

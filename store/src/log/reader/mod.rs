@@ -6,6 +6,7 @@ mod indexed;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use annals_core::{
     Batch, Direction, Filter, Position, ReadError, ReadQuery, RecordedEvent, Source, Start,
@@ -29,6 +30,9 @@ pub(crate) const BATCH_EVENTS: usize = 1024;
 const BATCH_BYTES: u64 = 1 << 20;
 /// Events of a stretch of a read backwards.
 const STRETCH_EVENTS: u64 = 128;
+/// How long regular expressions are matched for one batch. A client's expression is input: what takes longer goes on in the
+/// next batch, and waits for its turn among others of its kind before.
+pub(crate) const TURN: Duration = Duration::from_millis(20);
 
 /// Whether an event is wanted: what the filter says, and which stream.
 pub(crate) struct Wanted {
@@ -67,6 +71,7 @@ pub(crate) struct Read {
     end: Durable,
     left: u64,
     place: Place,
+    is_costly: bool,
 }
 
 enum Place {
@@ -92,9 +97,15 @@ impl Read {
         let left = query.limit.unwrap_or(u64::MAX);
         let direction = query.direction;
         let place = Place::Backwards { before: 0 };
-        let mut read = Read { shared, names, wanted, direction, end, left, place };
+        let mut read =
+            Read { shared, names, wanted, direction, end, left, place, is_costly: false };
         read.place = read.find(query)?;
         Ok(read)
+    }
+
+    /// The log that it reads.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// The next events; nothing at the end.
@@ -117,6 +128,11 @@ impl Read {
         }
         self.left -= batch.events.len() as u64;
         Ok(Some(batch))
+    }
+
+    /// Whether the last batch took its whole turn: the next one waits for a place first.
+    pub(crate) fn is_costly(&self) -> bool {
+        self.is_costly
     }
 
     /// Whether there is nothing more to fetch.
@@ -215,6 +231,7 @@ impl Read {
             }
         }
         self.place = Place::Forwards { at, scan };
+        self.is_costly = gathered.took_its_turn();
         Ok(gathered.through.map(|_| gathered.batch()))
     }
 
@@ -222,9 +239,9 @@ impl Read {
         let Place::Backwards { before } = self.place else { return Ok(None) };
         let parts = self.shared.index.parts();
         let mut events = Vec::new();
-        let (mut at, mut bytes) = (before, 0);
+        let (mut at, mut bytes, mut matching) = (before, 0, Duration::ZERO);
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(BATCH_EVENTS);
-        while at > 0 && events.len() < wanted && bytes < BATCH_BYTES {
+        while at > 0 && events.len() < wanted && bytes < BATCH_BYTES && matching < TURN {
             // A stretch of one segment, read forwards.
             let first = Index::part_of(&parts, at - 1).first_position();
             let from = first.max(at.saturating_sub(STRETCH_EVENTS));
@@ -238,10 +255,12 @@ impl Read {
                 return Err(ScanError::from(scan.damage(Flaw::Missing)).into());
             }
             bytes += part.bytes;
+            matching += part.matching;
             events.extend(part.events().into_iter().rev());
             at = from;
         }
         self.place = Place::Backwards { before: at };
+        self.is_costly = matching >= TURN;
         let through = Some(Position(at));
         Ok((at < before).then_some(Batch { events: Arc::new(events), through, caught_up: false }))
     }

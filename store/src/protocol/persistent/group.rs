@@ -4,6 +4,7 @@
 //! The checkpoint never passes an event that is not done.
 
 mod describe;
+mod dispatch;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
@@ -89,6 +90,8 @@ struct Checkpoints {
     passes: u32,
 }
 
+/// From how many bytes of events on, waiting, in flight or to be given again, no more are taken in.
+const HELD_BYTES_MAX: usize = 64 << 20;
 /// So many stretches of the log without an event are worth a checkpoint.
 const PASSES_MAX: u32 = 1000;
 
@@ -105,6 +108,8 @@ pub(crate) struct Group {
     deadlines: BTreeSet<(Duration, Ticket)>,
     /// Events whose link is being written.
     parking: usize,
+    /// Bytes of the events that it has.
+    held_bytes: usize,
     source: Progress,
     replayed: Progress,
     /// The last parked event that need not be kept.
@@ -133,6 +138,7 @@ impl Group {
             in_flight: HashMap::new(),
             deadlines: BTreeSet::new(),
             parking: 0,
+            held_bytes: 0,
             source: Progress::after(checkpoint),
             replayed: Progress::after(replayed),
             truncated: replayed,
@@ -157,29 +163,35 @@ impl Group {
 
     /// How many more events of its source it wants to be fed.
     pub(crate) fn room(&self) -> usize {
-        self.settings.buffer().saturating_sub(self.fresh.len() + self.parking)
+        self.room_beside(self.fresh.len())
     }
 
     /// How many more of its parked events it wants to be fed.
     pub(crate) fn replay_room(&self) -> usize {
-        self.settings.buffer().saturating_sub(self.retries.len() + self.parking)
+        self.room_beside(self.retries.len())
+    }
+
+    fn room_beside(&self, waiting: usize) -> usize {
+        if self.held_bytes >= HELD_BYTES_MAX {
+            return 0;
+        }
+        self.settings.buffer().saturating_sub(waiting + self.parking)
     }
 
     /// New events, in order. One that is not behind those before it is left out.
     pub(crate) fn feed(&mut self, messages: impl IntoIterator<Item = Message>, now: Duration) {
         for message in messages {
+            let bytes = message.bytes();
+            let is_new = match message.origin {
+                Origin::Source(place) => self.source.begin(place),
+                Origin::Parked(place) => self.replayed.begin(place),
+            };
             match message.origin {
-                Origin::Source(place) => {
-                    if self.source.begin(place) {
-                        self.fresh.push_back(message);
-                    }
-                }
-                Origin::Parked(place) => {
-                    if self.replayed.begin(place) {
-                        self.retries.push_back(Retry { message, last: None });
-                    }
-                }
+                _ if !is_new => continue,
+                Origin::Source(_) => self.fresh.push_back(message),
+                Origin::Parked(_) => self.retries.push_back(Retry { message, last: None }),
             }
+            self.held_bytes += bytes;
         }
         self.dispatch(now);
     }
@@ -235,6 +247,7 @@ impl Group {
     pub(crate) fn acknowledge(&mut self, id: ConsumerId, events: &[EventId], now: Duration) {
         for event in events {
             if let Some(message) = self.take_from(id, *event, now) {
+                self.held_bytes -= message.bytes();
                 self.finish(message.origin);
             }
         }
@@ -259,7 +272,10 @@ impl Group {
             match action {
                 Action::Retry => self.retry(message, id, reason),
                 Action::Park => self.park(message, reason.to_owned()),
-                Action::Skip => self.finish(message.origin),
+                Action::Skip => {
+                    self.held_bytes -= message.bytes();
+                    self.finish(message.origin);
+                }
                 Action::Stop => {}
             }
         }
@@ -383,6 +399,7 @@ impl Group {
     }
 
     fn park(&mut self, message: Message, reason: String) {
+        self.held_bytes -= message.bytes();
         self.parking += 1;
         self.effects.push_back(Effect::Park { message, reason });
     }
@@ -427,69 +444,5 @@ impl Group {
                 Checkpoints { writing: done, last: now, done: 0, passes: 0, ..self.checkpoints };
             self.effects.extend(done.map(Effect::Checkpoint));
         }
-    }
-
-    /// Gives out what can be given.
-    fn dispatch(&mut self, now: Duration) {
-        if self.settings.strategy.is_pinned() {
-            return self.dispatch_pinned(now);
-        }
-        while !(self.retries.is_empty() && self.fresh.is_empty()) {
-            let Some(consumer) = self.consumers.next(self.settings.strategy) else { return };
-            let retry = self.retries.pop_front().map(|retry| retry.message);
-            if let Some(message) = retry.or_else(|| self.fresh.pop_front()) {
-                self.give(message, consumer, now);
-            }
-        }
-    }
-
-    fn dispatch_pinned(&mut self, now: Duration) {
-        let mut kept = VecDeque::new();
-        while self.consumers.have_room()
-            && let Some(retry) = self.retries.pop_front()
-        {
-            match self.free_owner(retry.message.pin) {
-                Some(owner) => self.give(retry.message, owner, now),
-                None => kept.push_back(retry),
-            }
-        }
-        kept.append(&mut self.retries);
-        self.retries = kept;
-        let mut kept = VecDeque::new();
-        while self.consumers.have_room()
-            && let Some(message) = self.fresh.pop_front()
-        {
-            match self.free_owner(message.pin) {
-                Some(owner) => self.give(message, owner, now),
-                None => kept.push_back(message),
-            }
-        }
-        kept.append(&mut self.fresh);
-        self.fresh = kept;
-    }
-
-    fn free_owner(&mut self, pin: u64) -> Option<ConsumerId> {
-        let owner = self.pins.owner(pin)?;
-        self.consumers.get_mut(owner).filter(|owner| owner.has_room()).map(|owner| owner.id)
-    }
-
-    fn give(&mut self, message: Message, id: ConsumerId, now: Duration) {
-        let ticket = Ticket(self.next_ticket);
-        self.next_ticket += 1;
-        let Some(consumer) = self.consumers.get_mut(id) else {
-            debug_assert!(false, "events are given to consumers that are there");
-            return self.retries.push_front(Retry { message, last: None });
-        };
-        consumer.give(message.id, ticket);
-        consumer.meter.count();
-        self.meter.count();
-        if self.settings.strategy.is_pinned() {
-            self.pins.given(message.pin, id);
-        }
-        let deadline = self.settings.message_timeout.map(|timeout| now + timeout);
-        self.deadlines.extend(deadline.map(|deadline| (deadline, ticket)));
-        let held = InFlight { message: message.clone(), consumer: id, since: now, deadline };
-        self.in_flight.insert(ticket, held);
-        self.effects.push_back(Effect::Send { consumer: id, ticket, message });
     }
 }

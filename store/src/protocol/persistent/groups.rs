@@ -1,7 +1,9 @@
-//! All groups of a store. They are loaded when the first is asked for, each going on from its checkpoint.
+//! All groups of a store. They are loaded as the server starts, each going on from its checkpoint; whoever asks before that is
+//! done waits for it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use annals_core::{EventId, ReadQuery, Revision, StreamName};
 use bytes::Bytes;
@@ -9,16 +11,20 @@ use futures::TryStreamExt;
 use tokio::sync::{Mutex, MutexGuard, mpsc, oneshot};
 
 use super::super::errors::{GroupTrouble, ProtocolError};
+use super::super::names::check_prefixes;
+pub(crate) use super::super::names::whole_log;
 use super::super::service::Protocol;
 use super::configuration::{
-    ALL, Begin, CONFIGURATIONS, Configuration, GroupKey, REMOVED, SAVED, StartFrom, Wanted, apply,
+    Begin, CONFIGURATIONS, Configuration, GroupKey, REMOVED, SAVED, StartFrom, Wanted, apply,
 };
 use super::consumers::{About, ConsumerId};
 use super::group::Action;
-use super::keeping::{Keeping, checkpoint_stream, parked_stream};
+use super::keeping::{Keeping, parked_stream};
 use super::runner::{Connected, GroupState, Request, Runner};
 use super::settings::Settings;
 
+/// How long after the groups could not be read they are tried again.
+const LOAD_AGAIN: Duration = Duration::from_secs(1);
 /// So many requests wait for a group; whoever sends more waits too.
 const REQUESTS_WAITING: usize = 256;
 
@@ -128,6 +134,12 @@ impl Groups {
         Groups { protocol, running: Mutex::new(None) }
     }
 
+    /// Whether they are loaded, and nobody changes them now.
+    #[cfg(test)]
+    pub(crate) fn are_loaded(&self) -> bool {
+        self.running.try_lock().is_ok_and(|running| running.is_some())
+    }
+
     fn keeping(&self) -> Keeping {
         Keeping { protocol: Arc::clone(&self.protocol) }
     }
@@ -140,6 +152,20 @@ impl Groups {
         let runner = Runner::new(Arc::clone(&configuration), kept, keeping, receiver, stopping);
         tokio::spawn(runner.run());
         Ok(Running { configuration, requests })
+    }
+
+    /// Loads the groups, once they can be read; nothing where the server stops before.
+    pub(crate) async fn load(&self) {
+        while let Err(error) = self.loaded().await.map(drop) {
+            tracing::warn!(
+                ?error,
+                "persistent subscriptions could not be loaded and are tried again"
+            );
+            let stopping = &self.protocol.parts.stopping;
+            if stopping.run_until_cancelled(tokio::time::sleep(LOAD_AGAIN)).await.is_none() {
+                return;
+            }
+        }
     }
 
     /// The groups, once they are loaded.
@@ -208,10 +234,8 @@ impl Groups {
         if let Some(fault) = asked.settings.fault() {
             return Err(trouble(GroupTrouble::Failed(fault.to_owned()), &asked.key));
         }
-        for name in [checkpoint_stream(&asked.key), parked_stream(&asked.key)] {
-            name.map_err(|error| ProtocolError::Malformed(error.to_string()))?;
-        }
         if let Some(wanted) = &asked.wanted {
+            check_prefixes(&wanted.prefixes)?;
             wanted.filter()?;
         }
         let parts = &self.protocol.parts;
@@ -307,9 +331,4 @@ impl Groups {
         drop(running);
         self.loaded().await.map(drop)
     }
-}
-
-/// The whole log, as a source.
-pub(crate) fn whole_log() -> StreamName {
-    StreamName::new(ALL).expect("a name of ours is right")
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use annals_core::{
-    Append, AppendError, Appended, Content, EventId, EventStore, EventType, ExpectedRevision,
+    Append, AppendError, Appended, Batch, Content, EventId, EventStore, EventType, ExpectedRevision,
     Metadata, NewEvent, ReadError, ReadQuery, RecordedEvent, Retention, Revision,
     SchemaFingerprint, Start, StreamName, StreamWrite,
 };
@@ -173,14 +173,19 @@ impl Keeping {
             ..ReadQuery::all()
         };
         let (keeping, of) = (self.clone(), Arc::clone(of));
-        let fed = self.store().subscribe(query).then(move |batch| {
+        let links = of.settings.resolve_links;
+        let batches = self.store().subscribe(query).map_ok(move |batch| {
+            let parts = if links { parts(&batch) } else { vec![batch] };
+            stream::iter(parts.into_iter().map(Ok::<_, ReadError>))
+        });
+        let fed = batches.try_flatten().then(move |batch| {
             let (keeping, of) = (keeping.clone(), Arc::clone(&of));
             async move { keeping.feed(batch?, &of).await }
         });
         Ok(fed.boxed())
     }
 
-    async fn feed(&self, batch: annals_core::Batch, of: &Configuration) -> Result<Fed, ReadError> {
+    async fn feed(&self, batch: Batch, of: &Configuration) -> Result<Fed, ReadError> {
         let all = of.key.is_all();
         let place = |event: &RecordedEvent| if all { event.position.0 } else { event.revision.0 };
         let (links, strategy) = (of.settings.resolve_links, of.settings.strategy);
@@ -243,6 +248,22 @@ impl Keeping {
         let message = Message::new(resolved, Origin::Parked(place), of.settings.strategy);
         Ok(Replayed { place, message })
     }
+}
+
+/// A batch in parts of so few events that what their links name has room in memory.
+fn parts(batch: &Batch) -> Vec<Batch> {
+    let part = |events: &[RecordedEvent]| Batch {
+        events: Arc::new(events.to_vec()),
+        through: events.last().map(|event| event.position),
+        caught_up: false,
+    };
+    let mut parts: Vec<_> = batch.events.chunks(LINKS_AT_ONCE).map(part).collect();
+    let last = Batch { events: Arc::default(), ..batch.clone() };
+    match parts.last_mut() {
+        Some(part) => *part = Batch { events: Arc::clone(&part.events), ..last },
+        None => parts.push(last),
+    }
+    parts
 }
 
 /// New events for a group.

@@ -70,6 +70,14 @@ impl Message {
         let pin = content.pin(strategy);
         Some(Message { id, origin, pin, retry_count: 0, content: Arc::new(content) })
     }
+
+    /// How many bytes it is held with.
+    pub(crate) fn bytes(&self) -> usize {
+        let of = |event: &RecordedEvent| {
+            size_of::<RecordedEvent>() + event.data.len() + event.metadata.len()
+        };
+        [&self.content.event, &self.content.link].into_iter().flatten().map(of).sum()
+    }
 }
 
 fn hash(text: &str) -> u64 {

@@ -6,12 +6,13 @@ use annals_core::EventId;
 
 use super::super::errors::{GroupTrouble, ProtocolError};
 use super::super::events::EventMessage;
-use super::super::names::{UuidForm, stream_name, uuid};
+use super::super::names::{UuidForm, beginning, stream_name, uuid};
 use super::super::wire::v1::persistent_subscriptions as wire;
 use super::super::wire::v1::{StreamIdentifier, Uuid as WireUuid};
 use super::configuration::{GroupKey, StartFrom, Wanted};
 use super::group::Action;
 use super::groups::{Asked, whole_log};
+use super::keeping::checkpoint_stream;
 use super::message::Message;
 use super::runner::GroupState;
 use super::settings::{Settings, Strategy};
@@ -37,7 +38,12 @@ pub(crate) fn key(of: &Of<'_>, group: &str) -> Result<GroupKey, ProtocolError> {
         Of::Stream(identifier) => stream_name(*identifier)?,
         Of::All => whole_log(),
     };
-    Ok(GroupKey { source, group: group.to_owned() })
+    let key = GroupKey { source, group: group.to_owned() };
+    // Of the names of what a group keeps, this is the longest.
+    match checkpoint_stream(&key) {
+        Ok(_) => Ok(key),
+        Err(error) => Err(ProtocolError::Malformed(error.to_string())),
+    }
 }
 
 fn count(number: i32) -> u32 {
@@ -52,13 +58,11 @@ fn ticks(number: i64) -> Duration {
     Duration::from_micros(u64::try_from(number / 10).unwrap_or(0))
 }
 
-fn named_strategy(number: i32) -> Strategy {
-    match wire::create_req::ConsumerStrategy::try_from(number) {
-        Ok(wire::create_req::ConsumerStrategy::RoundRobin) => Strategy::RoundRobin,
-        Ok(wire::create_req::ConsumerStrategy::Pinned) => Strategy::Pinned,
-        Ok(wire::create_req::ConsumerStrategy::DispatchToSingle) | Err(_) => {
-            Strategy::DispatchToSingle
-        }
+fn named_strategy(number: i32) -> Option<Strategy> {
+    match wire::create_req::ConsumerStrategy::try_from(number).ok()? {
+        wire::create_req::ConsumerStrategy::RoundRobin => Some(Strategy::RoundRobin),
+        wire::create_req::ConsumerStrategy::Pinned => Some(Strategy::Pinned),
+        wire::create_req::ConsumerStrategy::DispatchToSingle => Some(Strategy::DispatchToSingle),
     }
 }
 
@@ -91,13 +95,13 @@ fn wanted(filter: Option<wire::create_req::all_options::FilterOption>) -> Option
     Some(Wanted { by_type, pattern, prefixes: expression.prefix })
 }
 
-/// A group that is to be made.
+/// A group that is to be made or changed.
 pub(crate) fn create(request: wire::CreateReq) -> Result<Asked, ProtocolError> {
     use wire::create_req::all_options::AllOption;
     use wire::create_req::options::StreamOption;
     use wire::create_req::settings::{CheckpointAfter, MessageTimeout};
     use wire::create_req::stream_options::RevisionOption;
-    let options = request.options.ok_or_else(|| missing("what is to be made"))?;
+    let options = request.options.ok_or_else(|| missing("which group is meant"))?;
     let settings = options.settings.ok_or_else(|| missing("its settings"))?;
     let group = &options.group_name;
     let (key, start_from, wanted) = match options.stream_option {
@@ -122,14 +126,16 @@ pub(crate) fn create(request: wire::CreateReq) -> Result<Asked, ProtocolError> {
             (key, start_of(settings.revision), None)
         }
     };
-    let strategy = match settings.consumer_strategy.as_str() {
-        "" => named_strategy(settings.named_consumer_strategy),
-        name => Strategy::named(name).ok_or_else(|| ProtocolError::Group {
-            trouble: GroupTrouble::Failed(format!("Consumer strategy {name} does not exist.")),
-            stream: key.source.to_string(),
-            group: group.clone(),
-        })?,
+    let number = settings.named_consumer_strategy;
+    let (strategy, name) = match settings.consumer_strategy.as_str() {
+        "" => (named_strategy(number), number.to_string()),
+        name => (Strategy::named(name), beginning(name)),
     };
+    let strategy = strategy.ok_or_else(|| ProtocolError::Group {
+        trouble: GroupTrouble::Failed(format!("Consumer strategy {name} does not exist.")),
+        stream: key.source.to_string(),
+        group: group.clone(),
+    })?;
     let timeout = match settings.message_timeout {
         Some(MessageTimeout::MessageTimeoutMs(number)) => millis(number),
         Some(MessageTimeout::MessageTimeoutTicks(number)) => ticks(number),
@@ -156,13 +162,6 @@ pub(crate) fn create(request: wire::CreateReq) -> Result<Asked, ProtocolError> {
     Ok(Asked { key, wanted, start_from, settings })
 }
 
-/// A change of a group, as if it were to be made: the messages have the same fields with the same numbers.
-pub(crate) fn update(request: &wire::UpdateReq) -> Result<Asked, ProtocolError> {
-    use prost::Message as _;
-    let same = wire::CreateReq::decode(request.encode_to_vec().as_slice());
-    create(same.map_err(|error| ProtocolError::Malformed(error.to_string()))?)
-}
-
 /// The group to be deleted.
 pub(crate) fn deleted(request: wire::DeleteReq) -> Result<GroupKey, ProtocolError> {
     use wire::delete_req::options::StreamOption;
@@ -187,12 +186,12 @@ pub(crate) fn asked_about(request: wire::GetInfoReq) -> Result<GroupKey, Protoco
     key(&of, &options.group_name)
 }
 
-/// The group whose parked events are meant, and before which of them.
+/// The group whose parked events are meant, to be taken up again or let go, and before which of them.
 pub(crate) fn replayed(
     request: wire::ReplayParkedReq,
 ) -> Result<(GroupKey, Option<u64>), ProtocolError> {
     use wire::replay_parked_req::options::{StopAtOption, StreamOption};
-    let options = request.options.ok_or_else(|| missing("what is to be replayed"))?;
+    let options = request.options.ok_or_else(|| missing("whose parked events are meant"))?;
     let of = match &options.stream_option {
         Some(StreamOption::All(_)) => Of::All,
         Some(StreamOption::StreamIdentifier(identifier)) => Of::Stream(Some(identifier)),
@@ -207,28 +206,20 @@ pub(crate) fn replayed(
     Ok((key(&of, &options.group_name)?, before))
 }
 
-/// The same of a truncation, whose message has the same fields with the same numbers.
-pub(crate) fn truncated(
-    request: &wire::TruncateParkedReq,
-) -> Result<(GroupKey, Option<u64>), ProtocolError> {
-    use prost::Message as _;
-    let same = wire::ReplayParkedReq::decode(request.encode_to_vec().as_slice());
-    replayed(same.map_err(|error| ProtocolError::Malformed(error.to_string()))?)
-}
-
 /// Events by their ids.
 pub(crate) fn ids(ids: &[WireUuid]) -> Result<Vec<EventId>, ProtocolError> {
     ids.iter().map(|id| uuid(Some(id)).map(EventId)).collect()
 }
 
 /// What is to be done with events that were not finished.
-pub(crate) fn action(number: i32) -> Action {
+pub(crate) fn action(number: i32) -> Result<Action, ProtocolError> {
     use wire::read_req::nack::Action as Wire;
     match Wire::try_from(number) {
-        Ok(Wire::Park) => Action::Park,
-        Ok(Wire::Skip) => Action::Skip,
-        Ok(Wire::Stop) => Action::Stop,
-        Ok(Wire::Retry | Wire::Unknown) | Err(_) => Action::Retry,
+        Ok(Wire::Park) => Ok(Action::Park),
+        Ok(Wire::Skip) => Ok(Action::Skip),
+        Ok(Wire::Stop) => Ok(Action::Stop),
+        Ok(Wire::Retry | Wire::Unknown) => Ok(Action::Retry),
+        Err(_) => Err(ProtocolError::Malformed(format!("{number} is no action"))),
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use annals_core::StreamName;
 use base64::Engine as _;
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::metadata::MetadataMap;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Extensions, Request, Response, Status, Streaming};
 
+use super::super::access::{Caller, Right};
 use super::super::errors::ProtocolError;
 use super::super::names::{UuidForm, stream_name};
 use super::super::service::Protocol;
@@ -22,6 +24,8 @@ use super::{requests, runner};
 
 /// The most events that one consumer may have at once.
 const CONSUMER_BUFFER_MAX: i32 = 65_536;
+/// So many characters of a reason are kept.
+const REASON_MAX: usize = 1000;
 
 /// The service.
 #[derive(Clone)]
@@ -37,6 +41,12 @@ impl PersistentService {
         PersistentService { protocol: Arc::clone(protocol), groups }
     }
 
+    /// Loads the groups in a task of its own: they are there before anybody asks.
+    pub fn load_in_background(&self) {
+        let groups = Arc::clone(&self.groups);
+        tokio::spawn(async move { groups.load().await });
+    }
+
     /// Starts all groups again, each from its checkpoint; consumers are dropped.
     ///
     /// # Errors
@@ -44,10 +54,15 @@ impl PersistentService {
     pub async fn restart(&self) -> Result<(), ProtocolError> {
         self.groups.restart().await
     }
+
+    /// All but reading is for those who look after the server.
+    fn manage(&self, extensions: &Extensions) -> Result<(), ProtocolError> {
+        self.protocol.may_operate(&self.protocol.caller(extensions))
+    }
 }
 
-/// The caller's name, which nobody has checked here.
-fn user(metadata: &MetadataMap) -> String {
+/// The name that a caller gives where nobody asks for one.
+fn unchecked_user(metadata: &MetadataMap) -> String {
     let header = metadata.get("authorization").and_then(|value| value.to_str().ok());
     let basic = header.and_then(|value| value.strip_prefix("Basic "));
     let decoded = basic
@@ -57,12 +72,12 @@ fn user(metadata: &MetadataMap) -> String {
     name.filter(|name| !name.is_empty()).unwrap_or_else(|| "anonymous".to_owned())
 }
 
-fn about(request: &Request<Streaming<wire::ReadReq>>) -> About {
+fn about(request: &Request<Streaming<wire::ReadReq>>, caller: &Caller) -> About {
     let connection = request.metadata().get("connection-name");
     let connection = connection.and_then(|name| name.to_str().ok()).unwrap_or("<unknown>");
     About {
         buffer_size: 0,
-        user: user(request.metadata()),
+        user: caller.login().map_or_else(|| unchecked_user(request.metadata()), str::to_owned),
         from: request.remote_addr().map(|from| from.to_string()).unwrap_or_default(),
         connection: connection.to_owned(),
     }
@@ -75,12 +90,27 @@ struct Call {
     /// Told once the client sends no more, with what was wrong where something was.
     hung_up: oneshot::Receiver<Result<(), Status>>,
     form: UuidForm,
+    protocol: Arc<Protocol>,
+    caller: Caller,
+    /// The stream that the group follows, or the whole log.
+    source: StreamName,
     _permit: OwnedSemaphorePermit,
     /// Ends the reading of what the client sends.
     _reading: DropGuard,
 }
 
 impl Call {
+    /// Whether the consumer may still read the stream, and may read what a link stands for.
+    async fn check(&self, message: &Message) -> Result<(), ProtocolError> {
+        self.protocol.may(&self.caller, Right::Read, &self.source).await?;
+        match (&message.content.link, &message.content.event) {
+            (Some(_), Some(event)) => {
+                self.protocol.may(&self.caller, Right::Read, &event.stream).await
+            }
+            (Some(_) | None, _) => Ok(()),
+        }
+    }
+
     async fn next(mut self) -> Option<(Result<wire::ReadResp, Status>, Option<Call>)> {
         tokio::select! {
             biased;
@@ -94,6 +124,9 @@ impl Call {
             }
             message = self.messages.recv() => {
                 if let Some(message) = message {
+                    if let Err(denied) = self.check(&message).await {
+                        return Some((Err(denied.into()), None));
+                    }
                     return Some((Ok(requests::event(&message, self.form)), Some(self)));
                 }
                 // The group says why, or has left without a word.
@@ -115,8 +148,9 @@ async fn listen(
         let heard = match request.content {
             Some(Content::Ack(ack)) => group.acknowledge(consumer, requests::ids(&ack.ids)?).await,
             Some(Content::Nack(nack)) => {
-                let action = requests::action(nack.action);
-                group.reject(consumer, requests::ids(&nack.ids)?, action, nack.reason).await
+                let action = requests::action(nack.action)?;
+                let reason: String = nack.reason.chars().take(REASON_MAX).collect();
+                group.reject(consumer, requests::ids(&nack.ids)?, action, reason).await
             }
             Some(Content::Options(_)) | None => {
                 let text = "only events are answered once a subscription is open";
@@ -154,15 +188,17 @@ impl PersistentSubscriptions for PersistentService {
         &self,
         request: Request<wire::CreateReq>,
     ) -> Result<Response<wire::CreateResp>, Status> {
+        self.manage(request.extensions())?;
         self.groups.create(&requests::create(request.into_inner())?).await?;
         Ok(Response::new(wire::CreateResp {}))
     }
 
     async fn update(
         &self,
-        request: Request<wire::UpdateReq>,
+        request: Request<wire::CreateReq>,
     ) -> Result<Response<wire::UpdateResp>, Status> {
-        self.groups.update(&requests::update(request.get_ref())?).await?;
+        self.manage(request.extensions())?;
+        self.groups.update(&requests::create(request.into_inner())?).await?;
         Ok(Response::new(wire::UpdateResp {}))
     }
 
@@ -170,6 +206,7 @@ impl PersistentSubscriptions for PersistentService {
         &self,
         request: Request<wire::DeleteReq>,
     ) -> Result<Response<wire::DeleteResp>, Status> {
+        self.manage(request.extensions())?;
         self.groups.delete(&requests::deleted(request.into_inner())?).await?;
         Ok(Response::new(wire::DeleteResp {}))
     }
@@ -179,8 +216,10 @@ impl PersistentSubscriptions for PersistentService {
         request: Request<Streaming<wire::ReadReq>>,
     ) -> Result<Response<Self::ReadStream>, Status> {
         use wire::read_req::options::StreamOption;
+        let caller = self.protocol.caller(request.extensions());
+        self.protocol.may_be_here(&caller)?;
         let permit = self.protocol.open()?;
-        let about = about(&request);
+        let about = about(&request, &caller);
         let mut requests = request.into_inner();
         let first = requests.message().await?.and_then(options);
         let first = first.ok_or_else(|| {
@@ -195,6 +234,7 @@ impl PersistentSubscriptions for PersistentService {
             None => requests::Of::Stream(None),
         };
         let key = requests::key(&of, &first.group_name)?;
+        self.protocol.may(&caller, Right::Read, &key.source).await?;
         let size = first.buffer_size.clamp(1, CONSUMER_BUFFER_MAX);
         let about = About { buffer_size: usize::try_from(size).unwrap_or(1), ..about };
         let group = self.groups.find(&key).await?;
@@ -210,6 +250,9 @@ impl PersistentSubscriptions for PersistentService {
             end,
             hung_up,
             form,
+            protocol: Arc::clone(&self.protocol),
+            caller,
+            source: key.source,
             _permit: permit,
             _reading: reading.clone().drop_guard(),
         };
@@ -226,6 +269,7 @@ impl PersistentSubscriptions for PersistentService {
         &self,
         request: Request<wire::GetInfoReq>,
     ) -> Result<Response<wire::GetInfoResp>, Status> {
+        self.manage(request.extensions())?;
         let group = self.groups.find(&requests::asked_about(request.into_inner())?).await?;
         let subscription_info = Some(requests::info(group.describe().await?));
         Ok(Response::new(wire::GetInfoResp { subscription_info }))
@@ -235,6 +279,7 @@ impl PersistentSubscriptions for PersistentService {
         &self,
         request: Request<wire::ReplayParkedReq>,
     ) -> Result<Response<wire::ReplayParkedResp>, Status> {
+        self.manage(request.extensions())?;
         let (key, before) = requests::replayed(request.into_inner())?;
         self.groups.find(&key).await?.replay(before).await?;
         Ok(Response::new(wire::ReplayParkedResp {}))
@@ -242,9 +287,10 @@ impl PersistentSubscriptions for PersistentService {
 
     async fn truncate_parked(
         &self,
-        request: Request<wire::TruncateParkedReq>,
+        request: Request<wire::ReplayParkedReq>,
     ) -> Result<Response<wire::TruncateParkedResp>, Status> {
-        let (key, before) = requests::truncated(request.get_ref())?;
+        self.manage(request.extensions())?;
+        let (key, before) = requests::replayed(request.into_inner())?;
         self.groups.find(&key).await?.truncate(before).await?;
         Ok(Response::new(wire::TruncateParkedResp {}))
     }
@@ -255,9 +301,14 @@ impl PersistentSubscriptions for PersistentService {
     ) -> Result<Response<wire::ListResp>, Status> {
         use wire::list_req::options::ListOption;
         use wire::list_req::stream_option::StreamOption;
+        self.manage(request.extensions())?;
         let options = request.into_inner().options.and_then(|options| options.list_option);
         let of = match options {
-            None | Some(ListOption::ListAllSubscriptions(_)) => None,
+            None => {
+                let text = "neither all groups nor those of a stream are asked for";
+                return Err(ProtocolError::Malformed(text.to_owned()).into());
+            }
+            Some(ListOption::ListAllSubscriptions(_)) => None,
             Some(ListOption::ListForStream(of)) => Some(match of.stream_option {
                 Some(StreamOption::All(_)) => whole_log(),
                 Some(StreamOption::Stream(identifier)) => stream_name(Some(&identifier))?,
@@ -271,7 +322,8 @@ impl PersistentSubscriptions for PersistentService {
         Ok(Response::new(wire::ListResp { subscriptions }))
     }
 
-    async fn restart_subsystem(&self, _: Request<Empty>) -> Result<Response<Empty>, Status> {
+    async fn restart_subsystem(&self, request: Request<Empty>) -> Result<Response<Empty>, Status> {
+        self.manage(request.extensions())?;
         self.groups.restart().await?;
         Ok(Response::new(Empty {}))
     }

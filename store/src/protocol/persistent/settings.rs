@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// More events than these are not held for consumers, whatever a group is told.
+const BUFFER_MAX: u32 = 65_536;
+
 /// How events are shared out among the consumers of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Strategy {
@@ -91,7 +94,7 @@ impl Settings {
 
     /// How many events that no consumer was given yet are held.
     pub(crate) fn buffer(&self) -> usize {
-        let most = self.live_buffer_size.max(self.history_buffer_size).max(1);
+        let most = self.live_buffer_size.max(self.history_buffer_size).clamp(1, BUFFER_MAX);
         usize::try_from(most).unwrap_or(usize::MAX)
     }
 }

@@ -401,6 +401,9 @@ async fn what_a_deleted_group_parked_is_not_its_successors() {
         consumer.reject(&message, Action::Park).await;
         world.parked(&asked, 1).await;
         world.groups.delete(&asked.key).await.expect("a deletion");
+        let later = World::over(Arc::clone(&world.store));
+        let gone = later.groups.find(&asked.key).await.map(|_| ());
+        assert_eq!(gone, Err(trouble(&asked, GroupTrouble::DoesNotExist)), "as after a start");
         world.groups.create(&asked).await.expect("a group");
         world.parked(&asked, 0).await;
     }
@@ -450,6 +453,20 @@ async fn a_link_to_a_stream_that_has_ended_leads_nowhere() {
         world.groups.create(&asked).await.expect("a group");
         let taken = world.join(&asked, 5).await.next().await;
         assert!(taken.content.event.is_none() && taken.content.link.is_some(), "{taken:?}");
+    }
+}
+
+#[tokio::test]
+async fn groups_are_there_before_anybody_asks() {
+    for world in World::both() {
+        world.groups.create(&asked("s")).await.expect("a group");
+        // As after a start of the server.
+        let later = World::over(Arc::clone(&world.store));
+        assert!(!later.groups.are_loaded());
+        later.groups.load().await;
+        assert!(later.groups.are_loaded());
+        let all: Vec<_> = later.groups.list(None).await.expect("a list");
+        assert_eq!(all.len(), 1);
     }
 }
 

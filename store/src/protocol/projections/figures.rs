@@ -148,17 +148,19 @@ mod tests {
     fn a_client_is_told_how_far_a_projection_is() {
         let figures = Figures::of(Kept { running: true, through: None, ..Kept::default() });
         let told = |head: u64| figures.told(PROJECTION, Task::Runs, Some(Position(head)));
+        let percent = |told: &Details| told.progress.to_string();
         let begun = told(9);
         assert_eq!((begun.status.as_str(), begun.mode.as_str()), ("Running", "Continuous"));
-        assert_eq!((begun.position.as_str(), begun.progress), ("C:-1/P:-1", 0.0));
+        assert_eq!((begun.position.as_str(), percent(&begun).as_str()), ("C:-1/P:-1", "0"));
         figures.change(|numbers| numbers.looked = Some(Position(4)));
         figures.change(|numbers| numbers.kept.through = Some(Position(2)));
         let half = told(9);
-        assert_eq!((half.position.as_str(), half.progress), ("C:4/P:4", 50.0));
+        assert_eq!((half.position.as_str(), percent(&half).as_str()), ("C:4/P:4", "50"));
         assert_eq!(half.last_checkpoint, "C:2/P:2");
-        assert_eq!(told(4).progress, 100.0);
-        assert_eq!(told(2_999_999).progress, 0.0);
-        assert_eq!(figures.told(PROJECTION, Task::Runs, None).progress, 100.0);
+        assert_eq!(percent(&told(4)), "100");
+        assert_eq!(percent(&told(5)), "83.33");
+        assert_eq!(percent(&told(2_999_999)), "0");
+        assert_eq!(percent(&figures.told(PROJECTION, Task::Runs, None)), "100");
     }
 
     #[test]

@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// The system projections of a store.
 pub struct SystemProjections {
-    protocol: Arc<Protocol>,
+    pub(super) protocol: Arc<Protocol>,
     managed: Mutex<Option<Map>>,
 }
 

@@ -26,7 +26,7 @@ use super::kept::{Kept, KeptError, Standing};
 use super::system::SystemProjection;
 
 /// The most links of an append: a batch of the log waits for no larger piece.
-const LINKS_MAX: usize = 512;
+const LINKS_MAX: usize = 1024;
 /// The most bytes of the links of an append, about.
 const BYTES_MAX: usize = 256 << 10;
 /// So long links are gathered.

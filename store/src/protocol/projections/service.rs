@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::stream::{self, BoxStream, StreamExt};
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
-use tonic::{Request, Response, Status};
+use tonic::{Extensions, Request, Response, Status};
 
 use super::super::errors::ProtocolError;
 use super::super::wire::v1::Empty;
@@ -23,6 +23,14 @@ const SYSTEM_ALONE: &str = "this server runs the system projections alone; subsc
 #[derive(Clone)]
 pub struct ProjectionsService(pub Arc<SystemProjections>);
 
+impl ProjectionsService {
+    /// Projections are for those who look after the server.
+    fn check(&self, extensions: &Extensions) -> Result<(), ProtocolError> {
+        let protocol = &self.0.protocol;
+        protocol.may_operate(&protocol.caller(extensions))
+    }
+}
+
 fn missing() -> ProtocolError {
     ProtocolError::Malformed("the request's options are missing".to_owned())
 }
@@ -33,9 +41,19 @@ fn known(name: &str) -> Result<SystemProjection, ProtocolError> {
     SystemProjection::named(name).ok_or_else(unknown)
 }
 
+/// Brings to its end what must not be left half done, whether the client waits for it or not.
+async fn whole(
+    work: impl Future<Output = Result<(), ProtocolError>> + Send + 'static,
+) -> Result<(), Status> {
+    match tokio::spawn(work).await {
+        Ok(done) => Ok(done?),
+        Err(error) => Err(Status::unknown(error.to_string())),
+    }
+}
+
 /// What a system projection keeps as its state: nothing.
-fn nothing() -> Option<Value> {
-    Some(Value { kind: Some(Kind::StructValue(Struct::default())) })
+fn nothing() -> Value {
+    Value { kind: Some(Kind::StructValue(Struct::default())) }
 }
 
 #[tonic::async_trait]
@@ -44,22 +62,25 @@ impl Projections for ProjectionsService {
 
     async fn create(
         &self,
-        _: Request<wire::CreateReq>,
+        request: Request<wire::CreateReq>,
     ) -> Result<Response<wire::CreateResp>, Status> {
+        self.check(request.extensions())?;
         Err(Status::unimplemented(SYSTEM_ALONE))
     }
 
     async fn update(
         &self,
-        _: Request<wire::UpdateReq>,
+        request: Request<wire::UpdateReq>,
     ) -> Result<Response<wire::UpdateResp>, Status> {
+        self.check(request.extensions())?;
         Err(Status::unimplemented(SYSTEM_ALONE))
     }
 
     async fn delete(
         &self,
-        _: Request<wire::DeleteReq>,
+        request: Request<wire::DeleteReq>,
     ) -> Result<Response<wire::DeleteResp>, Status> {
+        self.check(request.extensions())?;
         Err(Status::unimplemented(
             "the system projections cannot be deleted; disable them, and delete their streams",
         ))
@@ -70,6 +91,7 @@ impl Projections for ProjectionsService {
         request: Request<wire::StatisticsReq>,
     ) -> Result<Response<Self::StatisticsStream>, Status> {
         use wire::statistics_req::options::Mode;
+        self.check(request.extensions())?;
         let options = request.into_inner().options.ok_or_else(missing)?;
         let of = match options.mode.ok_or_else(missing)? {
             Mode::Name(name) => vec![known(&name)?],
@@ -85,8 +107,12 @@ impl Projections for ProjectionsService {
         &self,
         request: Request<wire::DisableReq>,
     ) -> Result<Response<wire::DisableResp>, Status> {
+        self.check(request.extensions())?;
         let options = request.into_inner().options.ok_or_else(missing)?;
-        self.0.disable(known(&options.name)?, options.write_checkpoint).await?;
+        let (projections, projection) = (Arc::clone(&self.0), known(&options.name)?);
+        let disable =
+            async move { projections.disable(projection, options.write_checkpoint).await };
+        whole(disable).await?;
         Ok(Response::new(wire::DisableResp {}))
     }
 
@@ -94,8 +120,10 @@ impl Projections for ProjectionsService {
         &self,
         request: Request<wire::EnableReq>,
     ) -> Result<Response<wire::EnableResp>, Status> {
+        self.check(request.extensions())?;
         let options = request.into_inner().options.ok_or_else(missing)?;
-        self.0.enable(known(&options.name)?).await?;
+        let (projections, projection) = (Arc::clone(&self.0), known(&options.name)?);
+        whole(async move { projections.enable(projection).await }).await?;
         Ok(Response::new(wire::EnableResp {}))
     }
 
@@ -103,8 +131,10 @@ impl Projections for ProjectionsService {
         &self,
         request: Request<wire::ResetReq>,
     ) -> Result<Response<wire::ResetResp>, Status> {
+        self.check(request.extensions())?;
         let options = request.into_inner().options.ok_or_else(missing)?;
-        self.0.reset(known(&options.name)?).await?;
+        let (projections, projection) = (Arc::clone(&self.0), known(&options.name)?);
+        whole(async move { projections.reset(projection).await }).await?;
         Ok(Response::new(wire::ResetResp {}))
     }
 
@@ -112,20 +142,24 @@ impl Projections for ProjectionsService {
         &self,
         request: Request<wire::StateReq>,
     ) -> Result<Response<wire::StateResp>, Status> {
+        self.check(request.extensions())?;
         known(&request.into_inner().options.ok_or_else(missing)?.name)?;
-        Ok(Response::new(wire::StateResp { state: nothing() }))
+        Ok(Response::new(wire::StateResp { state: Some(nothing()) }))
     }
 
     async fn result(
         &self,
         request: Request<wire::ResultReq>,
     ) -> Result<Response<wire::ResultResp>, Status> {
+        self.check(request.extensions())?;
         known(&request.into_inner().options.ok_or_else(missing)?.name)?;
-        Ok(Response::new(wire::ResultResp { result: nothing() }))
+        Ok(Response::new(wire::ResultResp { result: Some(nothing()) }))
     }
 
-    async fn restart_subsystem(&self, _: Request<Empty>) -> Result<Response<Empty>, Status> {
-        self.0.restart().await?;
+    async fn restart_subsystem(&self, request: Request<Empty>) -> Result<Response<Empty>, Status> {
+        self.check(request.extensions())?;
+        let projections = Arc::clone(&self.0);
+        whole(async move { projections.restart().await }).await?;
         Ok(Response::new(Empty {}))
     }
 }

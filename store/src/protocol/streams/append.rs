@@ -4,8 +4,9 @@ use futures::{Stream, StreamExt, pin_mut};
 use tonic::Status;
 
 use super::expected::{Given, number};
+use crate::protocol::access::{Caller, Right};
 use crate::protocol::errors::ProtocolError;
-use crate::protocol::proposed::{Names, Proposed};
+use crate::protocol::proposed::{EVENTS_MAX, Names, Proposed};
 use crate::protocol::service::Protocol;
 use crate::protocol::wire::v1::Empty;
 use crate::protocol::wire::v1::streams::append_req::Content;
@@ -24,9 +25,10 @@ use crate::protocol::writes::{Expected, Proposal, WriteError, Written};
 /// What the call ends with instead of an answer.
 pub(super) async fn append(
     protocol: &Protocol,
+    caller: &Caller,
     requests: impl Stream<Item = Result<AppendReq, Status>>,
 ) -> Result<AppendResp, Status> {
-    let proposal = proposal(protocol, requests).await?;
+    let proposal = proposal(protocol, caller, requests).await?;
     let limit = protocol.parts.settings.write_timeout;
     let Ok(written) = tokio::time::timeout(limit, protocol.write(&proposal)).await else {
         let text = format!("the append to {} is not durable yet", proposal.stream);
@@ -44,6 +46,7 @@ pub(super) async fn append(
 
 async fn proposal(
     protocol: &Protocol,
+    caller: &Caller,
     requests: impl Stream<Item = Result<AppendReq, Status>>,
 ) -> Result<Proposal, Status> {
     let settings = &protocol.parts.settings;
@@ -57,6 +60,7 @@ async fn proposal(
     let given = Given::of_append(options);
     let (stream, metastream) = names.stream(given.stream.as_ref())?;
     let expected = given.expected?;
+    protocol.may(caller, Right::Write, &stream).await?;
     let (mut events, mut bytes) = (Vec::new(), 0);
     while let Some(request) = requests.next().await.transpose()? {
         let Some(Content::ProposedMessage(message)) = request.content else {
@@ -70,7 +74,7 @@ async fn proposal(
         };
         bytes += proposed.size();
         events.push(proposed.event(&mut names, settings)?);
-        if bytes > settings.append_bytes_max {
+        if bytes > settings.append_bytes_max || events.len() > EVENTS_MAX {
             return Err(ProtocolError::AppendTooLarge { most: settings.append_bytes_max }.into());
         }
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use annals_core::event::NAME_BYTES_MAX;
 use annals_core::{AppendError, Appended};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt};
@@ -22,9 +23,10 @@ use uuid::Uuid;
 
 use super::expected::Given;
 use super::told::{Outcome, answer};
+use crate::protocol::access::{Caller, Right};
 use crate::protocol::errors::ProtocolError;
 use crate::protocol::names::uuid;
-use crate::protocol::proposed::{Names, Proposed};
+use crate::protocol::proposed::{BESIDE, EVENTS_MAX, Names, Proposed};
 use crate::protocol::service::Protocol;
 use crate::protocol::wire::v1::streams::batch_append_req::Options;
 use crate::protocol::wire::v1::streams::batch_append_req::options::DeadlineOption;
@@ -36,7 +38,8 @@ use crate::protocol::writes::{Proposal, Settled, WriteError, Written, settled};
 const APPENDS_MAX: usize = 4096;
 /// From how many bytes of them on no more messages are taken.
 const BYTES_MAX: usize = 16 << 20;
-/// How many appends of one call may be incomplete.
+/// How many appends of one call may be incomplete, with those that were refused before their end came. The call ends with
+/// the next.
 const INCOMPLETE_MAX: usize = 1024;
 /// How often it is looked whether an append has taken too long.
 const LATE_EVERY: Duration = Duration::from_millis(100);
@@ -46,7 +49,8 @@ struct Address {
     correlation: WireUuid,
     stream: StreamIdentifier,
     deadline: Instant,
-    /// Bytes held for it.
+    /// Bytes that its events count for, and those that are held for them.
+    size: usize,
     bytes: usize,
 }
 
@@ -79,6 +83,7 @@ struct Again {
 /// The answers of one call.
 pub(super) struct Answers<R> {
     protocol: Arc<Protocol>,
+    caller: Caller,
     /// None once no more are taken.
     requests: Option<R>,
     names: Names,
@@ -101,13 +106,19 @@ where
     R: Stream<Item = Result<BatchAppendReq, Status>> + Unpin,
 {
     /// The answers to these messages.
-    pub(super) fn new(protocol: Arc<Protocol>, requests: R) -> Result<Answers<R>, ProtocolError> {
+    pub(super) fn new(
+        protocol: Arc<Protocol>,
+        caller: Caller,
+        requests: R,
+    ) -> Result<Answers<R>, ProtocolError> {
+        protocol.may_be_here(&caller)?;
         let permit = protocol.open()?;
         let mut late = interval(LATE_EVERY);
         late.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stopping = Box::pin(protocol.parts.stopping.clone().cancelled_owned());
         Ok(Answers {
             protocol,
+            caller,
             requests: Some(requests),
             names: Names::default(),
             known: HashMap::new(),
@@ -171,6 +182,11 @@ where
             // An id that nothing is known of.
             (None, None) => return,
             (None, Some(options)) => {
+                if self.known.len() >= INCOMPLETE_MAX {
+                    let text =
+                        format!("more than {INCOMPLETE_MAX} appends of one call are incomplete");
+                    return self.end_with(Status::resource_exhausted(text));
+                }
                 let address = self.address(correlation, &options);
                 match self.begin(&options) {
                     Ok(proposal) => Box::new(Incomplete { address, proposal }),
@@ -195,6 +211,14 @@ where
             self.bytes -= address.bytes;
             return self.answer(&address, Outcome::Late);
         }
+        match self.may_write(&proposal) {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                self.bytes -= address.bytes;
+                return self.answer(&address, Outcome::Failed(error));
+            }
+            None => return self.write_again(address, proposal),
+        }
         match self.protocol.on_remembered(&proposal) {
             Some(append) => {
                 let append = self.protocol.parts.store.append(append);
@@ -202,6 +226,13 @@ where
             }
             None => self.write_again(address, proposal),
         }
+    }
+
+    /// Whether the caller may; nothing where that is not known at once, or others wait for it.
+    fn may_write(&self, proposal: &Proposal) -> Option<Result<(), ProtocolError>> {
+        let may = self.protocol.may(&self.caller, Right::Write, &proposal.stream);
+        let is_asked = self.caller != Caller::Anybody && !self.again.is_empty();
+        if is_asked { None } else { may.now_or_never() }
     }
 
     /// The rest of an append that is answered already is not looked at.
@@ -213,14 +244,14 @@ where
 
     fn address(&self, correlation: WireUuid, options: &Options) -> Address {
         let deadline = Instant::now() + time_given(options, &self.protocol);
-        let stream = options.stream_identifier.clone().unwrap_or_default();
-        Address { correlation, stream, deadline, bytes: 0 }
+        // A name that is refused is not kept for the answer.
+        let named = options.stream_identifier.clone();
+        let stream = named.filter(|name| name.stream_name.len() <= NAME_BYTES_MAX);
+        let stream = stream.unwrap_or_default();
+        Address { correlation, stream, deadline, size: 0, bytes: 0 }
     }
 
     fn begin(&mut self, options: &Options) -> Result<Proposal, ProtocolError> {
-        if self.known.len() >= INCOMPLETE_MAX {
-            return Err(ProtocolError::TooBusy);
-        }
         let expected = Given::of_batch(options)?;
         let (stream, metastream) = self.names.stream(options.stream_identifier.as_ref())?;
         Ok(Proposal { stream, metastream, expected, events: Vec::new() })
@@ -235,14 +266,15 @@ where
         let Incomplete { address, proposal } = incomplete;
         proposal.events.reserve(messages.len());
         for message in messages {
-            let bytes = message.size();
-            address.bytes += bytes;
-            self.bytes += bytes;
+            let size = message.size();
+            address.size += size;
+            address.bytes += size + BESIDE;
+            self.bytes += size + BESIDE;
             proposal.events.push(message.event(&mut self.names, settings)?);
             let most = settings.append_bytes_max;
             // Appends that are never completed are held to what one may have.
             let held = self.bytes > most + BYTES_MAX && !self.known.is_empty();
-            if address.bytes > most || held {
+            if address.size > most || proposal.events.len() > EVENTS_MAX || held {
                 return Err(ProtocolError::AppendTooLarge { most });
             }
         }
@@ -250,8 +282,12 @@ where
     }
 
     fn write_again(&mut self, address: Address, proposal: Proposal) {
-        let protocol = Arc::clone(&self.protocol);
-        let write = async move { protocol.write_on_present(&proposal).await }.boxed();
+        let (protocol, caller) = (Arc::clone(&self.protocol), self.caller.clone());
+        let write = async move {
+            protocol.may(&caller, Right::Write, &proposal.stream).await?;
+            protocol.write_on_present(&proposal).await
+        }
+        .boxed();
         self.again.push_back(Again { address, write });
     }
 

@@ -4,9 +4,7 @@ use annals_core::Revision;
 
 use crate::protocol::errors::ProtocolError;
 use crate::protocol::wire::v1::StreamIdentifier;
-use crate::protocol::wire::v1::streams::{
-    DeleteReq, TombstoneReq, append_req, batch_append_req, delete_req, tombstone_req,
-};
+use crate::protocol::wire::v1::streams::{append_req, batch_append_req, delete_req};
 use crate::protocol::writes::Expected;
 
 /// A stream and what is expected of it.
@@ -45,22 +43,9 @@ impl Given {
         }
     }
 
-    pub(super) fn of_delete(request: DeleteReq) -> Given {
+    /// Of a deletion, whose two messages have the same fields.
+    pub(super) fn of_deletion(options: delete_req::Options) -> Given {
         use delete_req::options::ExpectedStreamRevision as Wire;
-        let options = request.options.unwrap_or_default();
-        let expected = match options.expected_stream_revision {
-            Some(Wire::Revision(revision)) => Expected::revision(revision),
-            Some(Wire::NoStream(_)) => Ok(Expected::NoStream),
-            Some(Wire::Any(_)) => Ok(Expected::Any),
-            Some(Wire::StreamExists(_)) => Ok(Expected::Exists),
-            None => missing(),
-        };
-        Given { stream: options.stream_identifier, expected }
-    }
-
-    pub(super) fn of_tombstone(request: TombstoneReq) -> Given {
-        use tombstone_req::options::ExpectedStreamRevision as Wire;
-        let options = request.options.unwrap_or_default();
         let expected = match options.expected_stream_revision {
             Some(Wire::Revision(revision)) => Expected::revision(revision),
             Some(Wire::NoStream(_)) => Ok(Expected::NoStream),

@@ -3,6 +3,7 @@
 use annals_core::{Filter, Pattern};
 
 use crate::protocol::errors::ProtocolError;
+use crate::protocol::names::check_prefixes;
 use crate::protocol::wire::v1::streams::read_req::options::FilterOptions;
 use crate::protocol::wire::v1::streams::read_req::options::filter_options::Expression;
 use crate::protocol::wire::v1::streams::read_req::options::filter_options::Filter as Wire;
@@ -31,6 +32,7 @@ pub fn filter(options: &FilterOptions) -> Result<Filter, ProtocolError> {
 /// A regular expression wins over prefixes.
 fn parts(expression: &Expression) -> Result<(Option<Pattern>, Vec<String>), ProtocolError> {
     if expression.regex.is_empty() {
+        check_prefixes(&expression.prefix)?;
         return Ok((None, expression.prefix.clone()));
     }
     Ok((Some(Pattern::new(&expression.regex)?), Vec::new()))

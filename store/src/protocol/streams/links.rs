@@ -1,7 +1,9 @@
 //! Links: events whose data is `REVISION@STREAM`, and which stand for the event there.
 
-use annals_core::{ReadError, RecordedEvent};
+use annals_core::{ReadError, RecordedEvent, Revision, StreamName};
 
+use crate::protocol::access::{Caller, Right};
+use crate::protocol::errors::ProtocolError;
 use crate::protocol::lookup::{event_at, link_target};
 use crate::protocol::names::LINK;
 use crate::protocol::service::Protocol;
@@ -12,14 +14,34 @@ impl Protocol {
     /// # Errors
     /// Where it could not be read.
     pub async fn linked(&self, event: &RecordedEvent) -> Result<Option<RecordedEvent>, ReadError> {
-        let target = is_link(event).then(|| link_target(&event.data)).flatten();
-        let Some((revision, stream)) = target else { return Ok(None) };
+        let Some((revision, stream)) = target(event) else { return Ok(None) };
         let state = self.state(&stream).await?;
         if state.is_tombstoned || state.is_deleted {
             return Ok(None);
         }
         event_at(&*self.parts.store, stream, revision).await
     }
+
+    /// The same for a caller.
+    ///
+    /// # Errors
+    /// [`ProtocolError::AccessDenied`] where the caller may not read the stream of that event, and where it could not be
+    /// read.
+    pub async fn linked_for(
+        &self,
+        caller: &Caller,
+        event: &RecordedEvent,
+    ) -> Result<Option<RecordedEvent>, ProtocolError> {
+        if let Some((_, stream)) = target(event) {
+            self.may(caller, Right::Read, &stream).await?;
+        }
+        Ok(self.linked(event).await?)
+    }
+}
+
+/// Where a link leads; nothing where the event is none.
+fn target(event: &RecordedEvent) -> Option<(Revision, StreamName)> {
+    is_link(event).then(|| link_target(&event.data)).flatten()
 }
 
 /// Whether the event is a link.

@@ -12,9 +12,10 @@ use tonic::Status;
 
 use super::links::is_link;
 use super::options::{Beginning, LogRead, StreamRead, View};
+use crate::protocol::access::{Caller, Right};
 use crate::protocol::errors::ProtocolError;
 use crate::protocol::events::EventMessage;
-use crate::protocol::names::{identifier, is_hidden};
+use crate::protocol::names::{identifier, is_hidden, whole_log};
 use crate::protocol::service::Protocol;
 use crate::protocol::wire::v1::streams::ReadResp;
 use crate::protocol::wire::v1::streams::read_resp::read_event::Position as WirePosition;
@@ -28,6 +29,21 @@ pub(super) fn response(content: Content) -> ReadResp {
     ReadResp { content: Some(content) }
 }
 
+/// Who reads what.
+#[derive(Clone)]
+pub(super) struct Reader {
+    pub(super) caller: Caller,
+    /// The stream, or the whole log.
+    pub(super) source: StreamName,
+}
+
+impl Reader {
+    /// Whether they may.
+    pub(super) async fn check(&self, protocol: &Protocol) -> Result<(), ProtocolError> {
+        protocol.may(&self.caller, Right::Read, &self.source).await
+    }
+}
+
 /// Batches of the store, event by event.
 pub(super) struct Cursor {
     pub(super) protocol: Arc<Protocol>,
@@ -36,6 +52,7 @@ pub(super) struct Cursor {
     events: Arc<Vec<RecordedEvent>>,
     place: usize,
     view: View,
+    reader: Reader,
     /// Held as long as the client reads.
     _permit: OwnedSemaphorePermit,
 }
@@ -46,12 +63,13 @@ impl Cursor {
         protocol: Arc<Protocol>,
         batches: BoxStream<'static, Result<Batch, ReadError>>,
         view: View,
+        reader: Reader,
     ) -> Result<Cursor, ProtocolError> {
         let permit = protocol.open()?;
         // Who looks for a first event may have come to the end.
         let batches = batches.fuse().boxed();
-        let events = Arc::default();
-        Ok(Cursor { protocol, batches: Some(batches), events, place: 0, view, _permit: permit })
+        let (batches, events) = (Some(batches), Arc::default());
+        Ok(Cursor { protocol, batches, events, place: 0, view, reader, _permit: permit })
     }
 
     /// The next event of the batch; nothing behind its last one.
@@ -64,16 +82,22 @@ impl Cursor {
         self.place += 1;
     }
 
-    /// Fetches the next batch; how far it reaches, and whether nothing waits behind it.
-    pub(super) async fn fetch(&mut self) -> Option<Result<(Option<Position>, bool), ReadError>> {
+    /// Fetches the next batch; how far it reaches, and whether nothing waits behind it. A right that was taken away
+    /// meanwhile ends the reading.
+    pub(super) async fn fetch(
+        &mut self,
+    ) -> Option<Result<(Option<Position>, bool), ProtocolError>> {
         let batch = match self.batches.as_mut()?.next().await {
             Some(Ok(batch)) => batch,
-            Some(Err(error)) => return Some(Err(error)),
+            Some(Err(error)) => return Some(Err(error.into())),
             None => {
                 self.batches = None;
                 return None;
             }
         };
+        if let Err(denied) = self.reader.check(&self.protocol).await {
+            return Some(Err(denied));
+        }
         (self.events, self.place) = (batch.events, 0);
         Some(Ok((batch.through, batch.caught_up)))
     }
@@ -86,7 +110,7 @@ impl Cursor {
         let position = event.position.0;
         let (message, link) = if resolve_links && is_link(event) {
             let event = event.clone();
-            let linked = self.protocol.linked(&event).await?;
+            let linked = self.protocol.linked_for(&self.reader.caller, &event).await?;
             (linked.map(|linked| EventMessage::one(linked, form)), Some(message))
         } else {
             (Some(message), None)
@@ -109,11 +133,15 @@ struct StreamReading {
 /// Reads a stream.
 ///
 /// # Errors
-/// [`ProtocolError::StreamDeleted`] where it has ended for ever, and where it could not be read.
+/// [`ProtocolError::AccessDenied`], [`ProtocolError::StreamDeleted`] where it has ended for ever, and where it could not be
+/// read.
 pub(super) async fn read_stream(
     protocol: Arc<Protocol>,
+    caller: Caller,
     read: StreamRead,
 ) -> Result<Responses, ProtocolError> {
+    let reader = Reader { caller, source: read.stream.clone() };
+    reader.check(&protocol).await?;
     let state = protocol.check_readable(&read.stream).await?;
     let head = protocol.parts.store.stream_head(&read.stream).await?;
     let Some(last) = head.filter(|_| !state.is_deleted) else {
@@ -131,7 +159,7 @@ pub(super) async fn read_stream(
         (Beginning::End, false) => (query, None),
     };
     let batches = protocol.parts.store.read(query);
-    let mut cursor = Cursor::new(protocol, batches, read.view)?;
+    let mut cursor = Cursor::new(protocol, batches, read.view, reader)?;
     let mut first = None;
     if let Some(begins) = begins.filter(|_| read.with_ends && read.count > 0) {
         fetch_some(&mut cursor).await?;
@@ -164,7 +192,7 @@ async fn fetch_some(cursor: &mut Cursor) -> Result<(), ProtocolError> {
     while cursor.peek().is_none() {
         match cursor.fetch().await {
             Some(Ok(_)) => {}
-            Some(Err(error)) => return Err(error.into()),
+            Some(Err(error)) => return Err(error),
             None => break,
         }
     }
@@ -192,7 +220,7 @@ impl StreamReading {
             }
             match self.cursor.fetch().await {
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return Some(Err(self.end(error.into()))),
+                Some(Err(error)) => return Some(Err(self.end(error))),
                 None => {
                     self.is_done = true;
                     return self.last.map(|last| Ok(response(Content::LastStreamPosition(last))));
@@ -222,8 +250,14 @@ struct LogReading {
 /// Reads the whole log.
 ///
 /// # Errors
-/// Where too many read.
-pub(super) fn read_log(protocol: Arc<Protocol>, read: LogRead) -> Result<Responses, ProtocolError> {
+/// [`ProtocolError::AccessDenied`], and where too many read.
+pub(super) async fn read_log(
+    protocol: Arc<Protocol>,
+    caller: Caller,
+    read: LogRead,
+) -> Result<Responses, ProtocolError> {
+    let reader = Reader { caller, source: whole_log() };
+    reader.check(&protocol).await?;
     let query = ReadQuery {
         direction: read.direction,
         ..ReadQuery::all().filtered(read.filter).limit(read.count)
@@ -239,7 +273,7 @@ pub(super) fn read_log(protocol: Arc<Protocol>, read: LogRead) -> Result<Respons
     };
     let left = query.limit.unwrap_or(0);
     let batches = protocol.parts.store.read(query.clone());
-    let cursor = Cursor::new(protocol, batches, read.view)?;
+    let cursor = Cursor::new(protocol, batches, read.view, reader)?;
     let reading = LogReading { cursor, query, left, at: None, hidden: 0, is_done: false };
     Ok(stream::unfold(Box::new(reading), |mut reading| async move {
         let next = reading.next().await?;
@@ -263,7 +297,7 @@ impl LogReading {
             }
             match self.cursor.fetch().await {
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return Some(Err(self.end(error.into()))),
+                Some(Err(error)) => return Some(Err(self.end(error))),
                 None => match self.at {
                     // The store stopped at the limit, which what is not shown counted for.
                     Some(at) if self.hidden > 0 => {

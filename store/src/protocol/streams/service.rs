@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use annals_core::Position;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -13,6 +12,7 @@ use super::expected::Given;
 use super::options::Asked;
 use super::read::{read_log, read_stream};
 use super::subscription::{subscribe_to_log, subscribe_to_stream};
+use crate::protocol::access::{Caller, Right};
 use crate::protocol::deletion::Deletion;
 use crate::protocol::errors::ProtocolError;
 use crate::protocol::names::stream_name;
@@ -21,7 +21,7 @@ use crate::protocol::wire::v1::Empty;
 use crate::protocol::wire::v1::streams::streams_server::Streams;
 use crate::protocol::wire::v1::streams::{
     AppendReq, AppendResp, BatchAppendReq, BatchAppendResp, DeleteReq, DeleteResp, ReadReq,
-    ReadResp, TombstoneReq, TombstoneResp, delete_resp, tombstone_resp,
+    ReadResp, delete_resp,
 };
 
 /// The service.
@@ -30,16 +30,24 @@ pub struct StreamsService(pub Arc<Protocol>);
 impl StreamsService {
     async fn delete_as(
         &self,
-        given: Given,
+        caller: &Caller,
+        request: DeleteReq,
         deletion: Deletion,
-    ) -> Result<Option<Position>, ProtocolError> {
+    ) -> Result<DeleteResp, ProtocolError> {
+        use delete_resp::{Position, PositionOption};
+        let given = Given::of_deletion(request.options.unwrap_or_default());
         let stream = stream_name(given.stream.as_ref())?;
         let expected = given.expected?;
+        self.0.may(caller, Right::Delete, &stream).await?;
         let limit = self.0.parts.settings.write_timeout;
         let deleted = self.0.delete(&stream, expected, deletion);
-        tokio::time::timeout(limit, deleted).await.unwrap_or_else(|_| {
+        let deleted = tokio::time::timeout(limit, deleted).await.unwrap_or_else(|_| {
             Err(ProtocolError::TimedOut(format!("the deletion of {stream} is not durable yet")))
-        })
+        })?;
+        let option = deleted.map_or(PositionOption::NoPosition(Empty {}), |at| {
+            PositionOption::Position(Position { commit_position: at.0, prepare_position: at.0 })
+        });
+        Ok(DeleteResp { position_option: Some(option) })
     }
 }
 
@@ -49,13 +57,16 @@ impl Streams for StreamsService {
     type BatchAppendStream = BoxStream<'static, Result<BatchAppendResp, Status>>;
 
     async fn read(&self, request: Request<ReadReq>) -> Result<Response<Self::ReadStream>, Status> {
+        let caller = self.0.caller(request.extensions());
         let asked = Asked::of(request.into_inner())?;
         let protocol = Arc::clone(&self.0);
         let responses = match asked {
-            Asked::Stream(read) => read_stream(protocol, read).await?,
-            Asked::Log(read) => read_log(protocol, read)?,
-            Asked::StreamSubscription(asked) => subscribe_to_stream(protocol, asked).await?,
-            Asked::LogSubscription(asked) => subscribe_to_log(protocol, asked)?,
+            Asked::Stream(read) => read_stream(protocol, caller, read).await?,
+            Asked::Log(read) => read_log(protocol, caller, read).await?,
+            Asked::StreamSubscription(asked) => {
+                subscribe_to_stream(protocol, caller, asked).await?
+            }
+            Asked::LogSubscription(asked) => subscribe_to_log(protocol, caller, asked).await?,
         };
         Ok(Response::new(responses))
     }
@@ -64,37 +75,26 @@ impl Streams for StreamsService {
         &self,
         request: Request<Streaming<AppendReq>>,
     ) -> Result<Response<AppendResp>, Status> {
-        append(&self.0, request.into_inner()).await.map(Response::new)
+        let caller = self.0.caller(request.extensions());
+        append(&self.0, &caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn batch_append(
         &self,
         request: Request<Streaming<BatchAppendReq>>,
     ) -> Result<Response<Self::BatchAppendStream>, Status> {
-        let answers = Answers::new(Arc::clone(&self.0), request.into_inner())?;
+        let caller = self.0.caller(request.extensions());
+        let answers = Answers::new(Arc::clone(&self.0), caller, request.into_inner())?;
         Ok(Response::new(answers.boxed()))
     }
 
     async fn delete(&self, request: Request<DeleteReq>) -> Result<Response<DeleteResp>, Status> {
-        use delete_resp::{Position, PositionOption};
-        let deleted =
-            self.delete_as(Given::of_delete(request.into_inner()), Deletion::Soft).await?;
-        let option = deleted.map_or(PositionOption::NoPosition(Empty {}), |at| {
-            PositionOption::Position(Position { commit_position: at.0, prepare_position: at.0 })
-        });
-        Ok(Response::new(DeleteResp { position_option: Some(option) }))
+        let caller = self.0.caller(request.extensions());
+        Ok(Response::new(self.delete_as(&caller, request.into_inner(), Deletion::Soft).await?))
     }
 
-    async fn tombstone(
-        &self,
-        request: Request<TombstoneReq>,
-    ) -> Result<Response<TombstoneResp>, Status> {
-        use tombstone_resp::{Position, PositionOption};
-        let given = Given::of_tombstone(request.into_inner());
-        let ended = self.delete_as(given, Deletion::Tombstone).await?;
-        let option = ended.map_or(PositionOption::NoPosition(Empty {}), |at| {
-            PositionOption::Position(Position { commit_position: at.0, prepare_position: at.0 })
-        });
-        Ok(Response::new(TombstoneResp { position_option: Some(option) }))
+    async fn tombstone(&self, request: Request<DeleteReq>) -> Result<Response<DeleteResp>, Status> {
+        let caller = self.0.caller(request.extensions());
+        Ok(Response::new(self.delete_as(&caller, request.into_inner(), Deletion::Tombstone).await?))
     }
 }

@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::options::{Beginning, LogSubscription, StreamSubscription};
-use super::read::{Cursor, Responses, response};
+use super::read::{Cursor, Reader, Responses, response};
+use crate::protocol::access::Caller;
 use crate::protocol::errors::ProtocolError;
-use crate::protocol::names::{STREAM_DELETED, is_hidden};
+use crate::protocol::names::{STREAM_DELETED, is_hidden, whole_log};
 use crate::protocol::service::Protocol;
 use crate::protocol::wire::v1::streams::ReadResp;
 use crate::protocol::wire::v1::streams::read_resp::{
@@ -82,11 +83,15 @@ impl Checkpoints {
 /// Subscribes to a stream, which need not be there yet.
 ///
 /// # Errors
-/// [`ProtocolError::StreamDeleted`] where it has ended for ever, and where its state could not be read.
+/// [`ProtocolError::AccessDenied`], [`ProtocolError::StreamDeleted`] where it has ended for ever, and where its state could
+/// not be read.
 pub(super) async fn subscribe_to_stream(
     protocol: Arc<Protocol>,
+    caller: Caller,
     asked: StreamSubscription,
 ) -> Result<Responses, ProtocolError> {
+    let reader = Reader { caller, source: asked.stream.clone() };
+    reader.check(&protocol).await?;
     protocol.check_readable(&asked.stream).await?;
     let query = ReadQuery::stream(asked.stream.clone());
     let (start, last) = match asked.from {
@@ -102,7 +107,7 @@ pub(super) async fn subscribe_to_stream(
     let head = protocol.parts.store.stream_head(&asked.stream).await?;
     let last = if from_end { head } else { last };
     let is_live = from_end || protocol.parts.store.head().is_none();
-    let cursor = Cursor::new(protocol, batches, asked.view)?;
+    let cursor = Cursor::new(protocol, batches, asked.view, reader)?;
     let subject = Subject::Stream { stream: asked.stream, last };
     Ok(Subscription::begin(cursor, subject, is_live))
 }
@@ -110,11 +115,14 @@ pub(super) async fn subscribe_to_stream(
 /// Subscribes to the whole log.
 ///
 /// # Errors
-/// Where too many have.
-pub(super) fn subscribe_to_log(
+/// [`ProtocolError::AccessDenied`], and where too many have.
+pub(super) async fn subscribe_to_log(
     protocol: Arc<Protocol>,
+    caller: Caller,
     asked: LogSubscription,
 ) -> Result<Responses, ProtocolError> {
+    let reader = Reader { caller, source: whole_log() };
+    reader.check(&protocol).await?;
     let (filter, interval) = asked.filter.unzip();
     let head = protocol.parts.store.head();
     let (start, through) = match asked.from {
@@ -129,7 +137,7 @@ pub(super) fn subscribe_to_log(
         let next = through.map_or(0, |through| through.0.saturating_add(1));
         Checkpoints { interval, next }
     });
-    let cursor = Cursor::new(protocol, batches, asked.view)?;
+    let cursor = Cursor::new(protocol, batches, asked.view, reader)?;
     Ok(Subscription::begin(cursor, Subject::Log { through, checkpoints }, is_live))
 }
 
@@ -220,7 +228,7 @@ impl Subscription {
                 self.reach = Some(reach);
                 Ok(())
             }
-            Some(Err(error)) => Err(error.into()),
+            Some(Err(error)) => Err(error),
             None => Err(ProtocolError::NotReady("the log was closed".to_owned())),
         }
     }

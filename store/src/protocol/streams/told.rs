@@ -107,6 +107,8 @@ fn failure(failed: ProtocolError, stream: &StreamIdentifier) -> Answer {
         | ProtocolError::Group { .. }
         | ProtocolError::UnknownProjection(_)
         | ProtocolError::NoProjections
+        | ProtocolError::UserNotFound(_)
+        | ProtocolError::UserConflict(_)
         | ProtocolError::TooBusy
         | ProtocolError::Stopping
         | ProtocolError::NotReady(_)

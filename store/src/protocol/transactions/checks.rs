@@ -135,17 +135,17 @@ pub(super) fn asked(
         {
             met
         }
-        (Standing::Ended, _) => NEVER,
-        (Standing::Deleted, Expected::Any | Expected::NoStream | Expected::Deleted) => met,
-        (Standing::Deleted, Expected::Exists | Expected::Ended) => NEVER,
+        (Standing::Open, Expected::Any)
+        | (Standing::Deleted, Expected::Any | Expected::NoStream | Expected::Deleted) => met,
+        (Standing::Open, Expected::Exists) if has_metadata => met,
+        (Standing::Open, Expected::Exists) => ExpectedRevision::Exists,
+        (Standing::Open, Expected::NoStream) => ExpectedRevision::Behind(None),
         (Standing::Open | Standing::Deleted, Expected::Revision(revision)) => {
             ExpectedRevision::Behind(Some(revision))
         }
-        (Standing::Open, Expected::Any) => met,
-        (Standing::Open, Expected::NoStream) => ExpectedRevision::Behind(None),
-        (Standing::Open, Expected::Exists) if has_metadata => met,
-        (Standing::Open, Expected::Exists) => ExpectedRevision::Exists,
-        (Standing::Open, Expected::Deleted | Expected::Ended) => NEVER,
+        (Standing::Open, Expected::Deleted | Expected::Ended)
+        | (Standing::Deleted, Expected::Exists | Expected::Ended)
+        | (Standing::Ended, _) => NEVER,
     }
 }
 

@@ -2,25 +2,31 @@
 //! own for each kind of error, behind one that names the kind. Clients go by these, not by the texts.
 
 use annals_core::{Revision, StreamName};
-use prost::Message;
+use prost::{Message, Name};
 use prost_types::Any;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
 use super::checks::{Expected, Standing};
+use crate::protocol::access::Right;
 use crate::protocol::errors::ProtocolError;
 use crate::protocol::wire::google::rpc;
+use crate::protocol::wire::kurrent::rpc::AccessDeniedErrorDetails;
 use crate::protocol::wire::kurrentdb::protocol::v2::streams::errors as details;
 use details::consistency_violation::{StreamStateViolation, Type};
 
-/// So many streams are told in words; the message that a status carries has all of them.
-const TOLD_MAX: usize = 8;
+/// So many bytes of streams that are not as expected are told in words.
+const TEXT_BYTES_MAX: usize = 512;
+/// So many bytes of them are told in the message that a status carries: some clients take trailers of 8 KiB at most.
+const DETAIL_BYTES_MAX: usize = 4 << 10;
 
 /// Why a transaction did not go through. It changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// What may be wrong with every request.
     Protocol(ProtocolError),
+    /// Who called has not this right to a stream.
+    Denied { stream: StreamName, right: Right, login: Option<String> },
     /// A stream occurs twice in a session.
     AlreadyInSession(StreamName),
     /// A record is too large.
@@ -77,19 +83,31 @@ impl Violation {
 impl Refusal {
     /// What the sender of a session is told, whose streams are each on their own: the first that is not as expected.
     pub(super) fn of_session(self) -> Status {
-        match self {
-            Refusal::Unmet(violations) => violations.first().map_or_else(
-                || Status::internal("a session was refused without a reason"),
-                unmet_in_session,
-            ),
-            other => other.of_records(),
+        if let Refusal::Unmet(violations) = &self
+            && let Some(first) = violations.first()
+        {
+            return unmet_in_session(first);
         }
+        self.of_records()
     }
 
     /// What the sender of records with checks is told.
     pub(super) fn of_records(self) -> Status {
         match self {
             Refusal::Protocol(error) => error.into(),
+            Refusal::Denied { stream, right, login } => {
+                let operation = match right {
+                    Right::Read | Right::ReadMetadata => "streams:check",
+                    Right::Write | Right::Delete | Right::WriteMetadata => "streams:append",
+                };
+                let permission = Some(format!("{}@{stream}", right.name()));
+                let detail = AccessDeniedErrorDetails {
+                    operation: operation.to_owned(),
+                    username: login,
+                    permission,
+                };
+                rich(&DENIED, "Access Denied".to_owned(), &detail)
+            }
             Refusal::AlreadyInSession(stream) => {
                 let text = format!(
                     "stream '{stream}' occurs twice in the session; send all of its records in one request"
@@ -140,10 +158,7 @@ fn unmet_in_session(violation: &Violation) -> Status {
 }
 
 fn unmet(violations: &[Violation]) -> Status {
-    let mut texts: Vec<_> = violations.iter().take(TOLD_MAX).map(Violation::text).collect();
-    if let more @ 1.. = violations.len().saturating_sub(TOLD_MAX) {
-        texts.push(format!("{more} more are not as expected"));
-    }
+    let texts = within(TEXT_BYTES_MAX, violations.iter().map(Violation::text), String::len);
     let told = violations.iter().map(|violation| details::ConsistencyViolation {
         check_index: Some(short(violation.place)),
         r#type: Some(Type::StreamState(StreamStateViolation {
@@ -152,47 +167,40 @@ fn unmet(violations: &[Violation]) -> Status {
             actual_state: Some(violation.actual()),
         })),
     });
-    let detail = details::AppendConsistencyViolationErrorDetails { violations: told.collect() };
-    rich(&VIOLATION, texts.join("; "), &detail)
+    let told = within(DETAIL_BYTES_MAX, told, Message::encoded_len);
+    let mut text = texts.join("; ");
+    if let more @ 1.. = violations.len() - texts.len() {
+        let (all, told) = (violations.len(), told.len());
+        text = format!("{text}; and {more} more ({told} of {all} are told in the details)");
+    }
+    let detail = details::AppendConsistencyViolationErrorDetails { violations: told };
+    rich(&VIOLATION, text, &detail)
 }
 
-/// A kind of error: its code, its reason, and the message that tells more of it.
-struct Kind(Code, &'static str, &'static str);
+/// The first of the items, and those behind it that have so many bytes together with it.
+fn within<T>(most: usize, items: impl Iterator<Item = T>, bytes: fn(&T) -> usize) -> Vec<T> {
+    let mut sum = 0;
+    let fits = |(place, item): &(usize, T)| {
+        sum += bytes(item);
+        *place == 0 || sum <= most
+    };
+    items.enumerate().take_while(fits).map(|(_, item)| item).collect()
+}
 
-const IN_SESSION: Kind = Kind(
-    Code::Aborted,
-    "STREAM_ALREADY_IN_APPEND_SESSION",
-    "StreamAlreadyInAppendSessionErrorDetails",
-);
-const RECORD_SIZE: Kind = Kind(
-    Code::InvalidArgument,
-    "APPEND_RECORD_SIZE_EXCEEDED",
-    "AppendRecordSizeExceededErrorDetails",
-);
-const SIZE: Kind = Kind(
-    Code::Aborted,
-    "APPEND_TRANSACTION_SIZE_EXCEEDED",
-    "AppendTransactionSizeExceededErrorDetails",
-);
-const TOMBSTONED: Kind =
-    Kind(Code::FailedPrecondition, "STREAM_TOMBSTONED", "StreamTombstonedErrorDetails");
-const CONFLICT: Kind = Kind(
-    Code::FailedPrecondition,
-    "STREAM_REVISION_CONFLICT",
-    "StreamRevisionConflictErrorDetails",
-);
-const VIOLATION: Kind = Kind(
-    Code::FailedPrecondition,
-    "APPEND_CONSISTENCY_VIOLATION",
-    "AppendConsistencyViolationErrorDetails",
-);
+/// A kind of error: its code and its reason.
+struct Kind(Code, &'static str);
 
-/// Where the messages are defined that tell more of an error.
-const DETAILS: &str = "kurrentdb.protocol.v2.streams.errors";
+const DENIED: Kind = Kind(Code::PermissionDenied, "ACCESS_DENIED");
+const IN_SESSION: Kind = Kind(Code::Aborted, "STREAM_ALREADY_IN_APPEND_SESSION");
+const RECORD_SIZE: Kind = Kind(Code::InvalidArgument, "APPEND_RECORD_SIZE_EXCEEDED");
+const SIZE: Kind = Kind(Code::Aborted, "APPEND_TRANSACTION_SIZE_EXCEEDED");
+const TOMBSTONED: Kind = Kind(Code::FailedPrecondition, "STREAM_TOMBSTONED");
+const CONFLICT: Kind = Kind(Code::FailedPrecondition, "STREAM_REVISION_CONFLICT");
+const VIOLATION: Kind = Kind(Code::FailedPrecondition, "APPEND_CONSISTENCY_VIOLATION");
 
-/// A status that carries the kind of the error, and more of it in a message of this name.
-fn rich(kind: &Kind, text: String, detail: &impl Message) -> Status {
-    let Kind(code, reason, name) = *kind;
+/// A status that carries the kind of the error, and a message that tells more of it.
+fn rich(kind: &Kind, text: String, detail: &impl Name) -> Status {
+    let Kind(code, reason) = *kind;
     let info = rpc::ErrorInfo {
         reason: reason.to_owned(),
         domain: "streams".to_owned(),
@@ -201,13 +209,13 @@ fn rich(kind: &Kind, text: String, detail: &impl Message) -> Status {
     let carried = rpc::Status {
         code: code.into(),
         message: text.clone(),
-        details: vec![packed("google.rpc", "ErrorInfo", &info), packed(DETAILS, name, detail)],
+        details: vec![packed(&info), packed(detail)],
     };
     Status::with_details(code, text, carried.encode_to_vec().into())
 }
 
-fn packed(package: &str, name: &str, message: &impl Message) -> Any {
-    let type_url = format!("type.googleapis.com/{package}.{name}");
+fn packed<M: Name>(message: &M) -> Any {
+    let type_url = format!("type.googleapis.com/{}", M::full_name());
     Any { type_url, value: message.encode_to_vec() }
 }
 

@@ -11,7 +11,7 @@ use crate::protocol::service::Protocol;
 use crate::protocol::wire::kurrentdb::protocol::v2::streams::{AppendRecord, SchemaFormat};
 
 /// An event, and how many bytes it counts for.
-pub(super) struct Sized {
+pub(super) struct Measured {
     pub(super) event: NewEvent,
     pub(super) bytes: usize,
 }
@@ -25,7 +25,7 @@ pub(super) fn event(
     stream: &StreamName,
     names: &mut Names,
     protocol: &Protocol,
-) -> Result<Sized, Refusal> {
+) -> Result<Measured, Refusal> {
     let parts = &protocol.parts;
     let id = match record.record_id.as_deref() {
         Some(text) => uuid("the record_id", text, stream)?,
@@ -62,7 +62,7 @@ pub(super) fn event(
     let metadata = Metadata { content: Some(content), custom, ..Metadata::default() }.encode();
     let schema = SchemaFingerprint::NONE;
     let event = NewEvent { id: EventId(id), event_type, schema, metadata, data };
-    Ok(Sized { event, bytes })
+    Ok(Measured { event, bytes })
 }
 
 fn uuid(what: &str, text: &str, stream: &StreamName) -> Result<Uuid, ProtocolError> {

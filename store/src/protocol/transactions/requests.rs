@@ -8,7 +8,7 @@ use tonic::Status;
 
 use super::checks::{Expected, Role};
 use super::errors::Refusal;
-use super::records::{Sized, event};
+use super::records::{Measured, event};
 use crate::protocol::errors::ProtocolError;
 use crate::protocol::names::stream_named;
 use crate::protocol::proposed::Names;
@@ -176,7 +176,7 @@ impl Gathered<'_> {
 
     fn record(&mut self, place: usize, record: AppendRecord) -> Result<(), Refusal> {
         let stream = &self.transaction.streams[place].stream;
-        let Sized { event, bytes } = event(record, stream, &mut self.names, self.protocol)?;
+        let Measured { event, bytes } = event(record, stream, &mut self.names, self.protocol)?;
         self.bytes += bytes;
         let most = self.protocol.parts.settings.append_bytes_max;
         if self.bytes > most {

@@ -8,7 +8,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::errors::Refusal;
 use super::plan::Done;
+use super::checks::Role;
 use super::requests::{Transaction, of_records, of_session};
+use crate::protocol::access::{Caller, Right};
 use crate::protocol::errors::{ProtocolError, counted};
 use crate::protocol::service::Protocol;
 use crate::protocol::wire::kurrentdb::protocol::v2::streams::streams_service_server::StreamsService;
@@ -26,14 +28,16 @@ impl StreamsService for TransactionsService {
         &self,
         request: Request<Streaming<AppendRequest>>,
     ) -> Result<Response<AppendSessionResponse>, Status> {
-        append_session(&self.0, request.into_inner()).await.map(Response::new)
+        let caller = self.0.caller(request.extensions());
+        append_session(&self.0, &caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn append_records(
         &self,
         request: Request<AppendRecordsRequest>,
     ) -> Result<Response<AppendRecordsResponse>, Status> {
-        append_records(&self.0, request.into_inner()).await.map(Response::new)
+        let caller = self.0.caller(request.extensions());
+        append_records(&self.0, &caller, request.into_inner()).await.map(Response::new)
     }
 }
 
@@ -43,12 +47,13 @@ impl StreamsService for TransactionsService {
 /// What the call ends with instead of an answer.
 pub(super) async fn append_session(
     protocol: &Protocol,
+    caller: &Caller,
     requests: impl Stream<Item = Result<AppendRequest, Status>>,
 ) -> Result<AppendSessionResponse, Status> {
     // What it holds until its end is bounded, and so is how many sessions hold something.
     let _permit = protocol.open()?;
     let transaction = of_session(protocol, requests).await?;
-    let done = write(protocol, &transaction).await.map_err(Refusal::of_session)?;
+    let done = write(protocol, caller, &transaction).await.map_err(Refusal::of_session)?;
     let positions = protocol.positions(done.until, &done.revisions).await?;
     let told = done.revisions.iter().zip(&positions);
     let output = told.map(|((stream, revision), position)| AppendResponse {
@@ -66,10 +71,11 @@ pub(super) async fn append_session(
 /// What the call ends with instead of an answer.
 pub(super) async fn append_records(
     protocol: &Protocol,
+    caller: &Caller,
     request: AppendRecordsRequest,
 ) -> Result<AppendRecordsResponse, Status> {
     let transaction = of_records(protocol, request).map_err(Refusal::of_records)?;
-    let done = write(protocol, &transaction).await.map_err(Refusal::of_records)?;
+    let done = write(protocol, caller, &transaction).await.map_err(Refusal::of_records)?;
     let position = if done.ends_with_record {
         Some(done.until)
     } else {
@@ -83,7 +89,25 @@ pub(super) async fn append_records(
     Ok(AppendRecordsResponse { revisions, position: position.map(number_of) })
 }
 
-async fn write(protocol: &Protocol, transaction: &Transaction) -> Result<Done, Refusal> {
+async fn write(
+    protocol: &Protocol,
+    caller: &Caller,
+    transaction: &Transaction,
+) -> Result<Done, Refusal> {
+    for named in &transaction.streams {
+        let right = match named.role {
+            Role::Written => Right::Write,
+            // What is answered tells where it is.
+            Role::Checked => Right::Read,
+        };
+        protocol.may(caller, right, &named.stream).await.map_err(|error| match error {
+            ProtocolError::AccessDenied => {
+                let login = caller.login().map(str::to_owned);
+                Refusal::Denied { stream: named.stream.clone(), right, login }
+            }
+            other => other.into(),
+        })?;
+    }
     let limit = protocol.parts.settings.write_timeout;
     tokio::time::timeout(limit, protocol.transact(transaction)).await.unwrap_or_else(|_| {
         let count = transaction.streams.len();

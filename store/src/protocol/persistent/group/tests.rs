@@ -300,6 +300,41 @@ fn it_asks_for_no_more_than_its_buffer() {
 }
 
 #[test]
+fn it_holds_no_more_bytes_than_it_may_until_some_are_done() {
+    let large = Settings { live_buffer_size: u32::MAX, ..settings(Strategy::RoundRobin) };
+    assert_eq!(large.buffer(), 65_536);
+    let mut group = Group::new(large, None, None, Duration::ZERO);
+    let consumer = group.connect(about(1), Duration::ZERO).expect("room for a consumer");
+    let event = |number: u64| {
+        let small = message(number, "s", Strategy::RoundRobin);
+        let event = small.content.event.clone().expect("an event");
+        let event = RecordedEvent { data: vec![0; 20 << 20].into(), ..event };
+        let content = Resolved { event: Some(event), link: None };
+        Message::new(content, Origin::Source(number), Strategy::RoundRobin).expect("an event")
+    };
+    let mut fed = 0;
+    while group.room() > 0 {
+        group.feed([event(fed)], Duration::ZERO);
+        fed += 1;
+    }
+    assert_eq!((fed, group.replay_room()), (4, 0));
+    let id = |number: u128| [EventId(Uuid::from_u128(number))];
+    group.acknowledge(consumer, &id(0), Duration::ZERO);
+    assert!(group.room() > 0, "one is done");
+    group.feed([event(fed)], Duration::ZERO);
+    assert_eq!(group.room(), 0);
+    group.reject(consumer, &id(1), Action::Skip, "", Duration::ZERO);
+    group.reject(consumer, &id(2), Action::Park, "", Duration::ZERO);
+    group.reject(consumer, &id(3), Action::Retry, "", Duration::ZERO);
+    assert!(group.room() > 0, "two are done");
+    for number in [3, 4] {
+        group.acknowledge(consumer, &id(number), Duration::ZERO);
+    }
+    group.acknowledge(consumer, &id(3), Duration::ZERO);
+    assert_eq!(group.held_bytes, 0);
+}
+
+#[test]
 fn a_checkpoint_is_written_after_many_or_after_a_while() {
     let mut scene = Scene::of(Strategy::RoundRobin);
     scene.join(20);

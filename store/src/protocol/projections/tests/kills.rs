@@ -1,6 +1,6 @@
 //! Projections whose server is killed at any moment, or is not alone, or whose store fails.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use annals_core::{
     Append, AppendError, Appended, Batch, Position, ReadError, Revision, StoreIdentity,
@@ -67,17 +67,35 @@ async fn two_servers_on_one_store_write_no_link_twice() {
     }
 }
 
-/// A store that fails while it is told to.
+/// A store that fails when it is told to.
 struct Failing {
     store: MemoryStore,
-    fails: AtomicBool,
+    /// So many appends of links still go well.
+    left: AtomicU32,
     refused: AtomicU32,
+}
+
+impl Failing {
+    fn after(left: u32) -> Arc<Failing> {
+        let store = MemoryStore::new(SimulatedClock::new(EPOCH));
+        let (left, refused) = (AtomicU32::new(left), AtomicU32::new(0));
+        Arc::new(Failing { store, left, refused })
+    }
+
+    /// Waits until so many appends were refused.
+    async fn refuses(&self, count: u32) {
+        while self.refused.load(Ordering::SeqCst) < count {
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
 impl EventStore for Failing {
     fn append(&self, append: Append) -> BoxFuture<'static, Result<Appended, AppendError>> {
-        let links = append.writes.len() > 2;
-        if links && self.fails.load(Ordering::SeqCst) {
+        let takes_one = |left: u32| left.checked_sub(1);
+        if append.writes.len() > 2
+            && self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, takes_one).is_err()
+        {
             let refused = self.refused.fetch_add(1, Ordering::SeqCst);
             // Of every second one it is not told that it went well.
             if refused % 2 == 1 {
@@ -115,9 +133,7 @@ impl EventStore for Failing {
 
 #[tokio::test]
 async fn what_the_store_refuses_is_tried_again_and_told() {
-    let store = MemoryStore::new(SimulatedClock::new(EPOCH));
-    let (fails, refused) = (AtomicBool::new(true), AtomicU32::new(0));
-    let failing = Arc::new(Failing { store, fails, refused });
+    let failing = Failing::after(0);
     let store: Arc<dyn EventStore> = Arc::<Failing>::clone(&failing);
     let world = World::over(&store, &[SystemProjection::ByCategory]).await;
     world.note("a-1", 0..40).await;
@@ -134,11 +150,31 @@ async fn what_the_store_refuses_is_tried_again_and_told() {
     let expected = "links could not be written: the outcome of the append is not known: \
                     the disk does not answer";
     assert_eq!((told.status.as_str(), told.state_reason.as_str()), ("Running", expected));
-    failing.fails.store(false, Ordering::SeqCst);
+    failing.left.store(u32::MAX, Ordering::SeqCst);
     world.check(&[SystemProjection::ByCategory]).await;
     world.note("a-1", 40..45).await;
     world.check(&[SystemProjection::ByCategory]).await;
     let told = world.statistics(SystemProjection::ByCategory).await;
     assert_eq!(told.state_reason, "");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_reset_that_is_cut_off_goes_on_where_it_was() {
+    let failing = Failing::after(u32::MAX);
+    let store: Arc<dyn EventStore> = Arc::<Failing>::clone(&failing);
+    let world = World::over(&store, &[SystemProjection::ByCategory]).await;
+    world.note("a-1", 0..100).await;
+    world.check(&[SystemProjection::ByCategory]).await;
+    failing.left.store(2, Ordering::SeqCst);
+    world.projections.reset(SystemProjection::ByCategory).await.expect("it is managed");
+    failing.refuses(1).await;
+    let anew = world.links("$ce-a").await.len();
+    assert!((1..100).contains(&anew), "{anew} links");
+    world.stop().await;
+    failing.left.store(u32::MAX, Ordering::SeqCst);
+    let world = World::over(&store, &[]).await;
+    world.check(&[SystemProjection::ByCategory]).await;
+    assert_eq!(world.statistics(SystemProjection::ByCategory).await.version, 1);
     world.stop().await;
 }

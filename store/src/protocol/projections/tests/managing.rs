@@ -1,6 +1,6 @@
 //! Projections turned on and off, begun again, started again and asked about.
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use tonic::{Code, Request};
 
 use super::super::super::wire::v1::Empty;
@@ -158,6 +158,24 @@ async fn a_store_that_keeps_no_projections_says_so() {
     let refused = world.projections.enable(ByCategory).await.expect_err("there are none");
     assert_eq!(tonic::Status::from(refused).code(), Code::Unimplemented);
     assert_eq!(store.head(), None);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_leaves_nothing_half_done() {
+    for world in World::both().await {
+        let service = ProjectionsService(Arc::clone(&world.projections));
+        let name = ByCategory.name().to_owned();
+        let options = Some(wire::reset_req::Options { name, write_checkpoint: false });
+        let reset = service.reset(Request::new(wire::ResetReq { options }));
+        assert!(reset.now_or_never().is_none(), "it takes longer");
+        let restart = service.restart_subsystem(Request::new(Empty {}));
+        assert!(restart.now_or_never().is_none(), "it takes longer");
+        world.note("a-1", 0..3).await;
+        world.check(&[ByCategory]).await;
+        let told = world.statistics(ByCategory).await;
+        assert_eq!((told.status.as_str(), told.version), ("Running", 1));
+        world.stop().await;
+    }
 }
 
 #[tokio::test]

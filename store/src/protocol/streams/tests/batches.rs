@@ -21,18 +21,19 @@ use crate::protocol::wire::v1::streams::{BatchAppendReq, BatchAppendResp};
 use crate::protocol::wire::v1::wrong_expected_version::CurrentStreamRevisionOption as Current;
 use crate::protocol::wire::v1::{BadRequest, WrongExpectedVersion};
 
-struct Call {
+pub(super) struct Call {
     requests: mpsc::UnboundedSender<Result<BatchAppendReq, Status>>,
     answers: BoxStream<'static, Result<BatchAppendResp, Status>>,
 }
 
-fn begin(client: &Client) -> Call {
+pub(super) fn begin(client: &Client) -> Call {
     let (requests, incoming) = mpsc::unbounded();
-    let answers = Answers::new(Arc::clone(&client.protocol), incoming).expect("there is room");
+    let (protocol, caller) = (Arc::clone(&client.protocol), client.caller.clone());
+    let answers = Answers::new(protocol, caller, incoming).expect("there is room");
     Call { requests, answers: answers.boxed() }
 }
 
-fn options(stream: &str, expected: Expects) -> Options {
+pub(super) fn options(stream: &str, expected: Expects) -> Options {
     Options {
         stream_identifier: Some(identifier(stream)),
         expected_stream_position: Some(expected),
@@ -40,7 +41,7 @@ fn options(stream: &str, expected: Expects) -> Options {
     }
 }
 
-fn request(
+pub(super) fn request(
     id: u128,
     options: impl Into<Option<Options>>,
     numbers: &[u128],
@@ -59,12 +60,12 @@ fn request(
 }
 
 impl Call {
-    fn send(&self, request: BatchAppendReq) {
+    pub(super) fn send(&self, request: BatchAppendReq) {
         self.requests.unbounded_send(Ok(request)).expect("the call is open");
     }
 
     /// The next answer: whose, and what in a few words.
-    async fn next(&mut self) -> (u128, String) {
+    pub(super) async fn next(&mut self) -> (u128, String) {
         let next = tokio::time::timeout(Duration::from_secs(30), self.answers.next()).await;
         let answer = next.expect("in time").expect("an answer").expect("an answer");
         assert!(answer.stream_identifier.is_some());
@@ -157,7 +158,7 @@ async fn many_appends_are_under_way_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_is_deleted_or_ended_is_so_for_batches_too() {
     use delete_req::options::ExpectedStreamRevision as OfDelete;
-    use tombstone_req::options::ExpectedStreamRevision as OfTombstone;
+    use delete_req::options::ExpectedStreamRevision as OfTombstone;
     for client in clients() {
         client.append("a", NONE, &[1]).await;
         client.append("b", NONE, &[1]).await;

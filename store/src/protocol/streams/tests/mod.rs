@@ -2,6 +2,7 @@
 
 mod batches;
 mod reads;
+mod rights;
 mod subscriptions;
 mod writes;
 
@@ -22,6 +23,7 @@ use uuid::Uuid;
 use super::StreamsService;
 use super::append::append;
 use crate::log::{Log, LogOptions};
+use crate::protocol::access::Caller;
 use crate::protocol::names::{UuidForm, wire_uuid};
 use crate::protocol::service::Protocol;
 use crate::protocol::testing::{EPOCH, protocol_over};
@@ -41,7 +43,7 @@ use crate::protocol::wire::v1::streams::read_req::options::{
 use crate::protocol::wire::v1::streams::read_resp::Content as Read;
 use crate::protocol::wire::v1::streams::streams_server::Streams;
 use crate::protocol::wire::v1::streams::{
-    AppendReq, DeleteReq, ReadReq, ReadResp, TombstoneReq, delete_req, delete_resp, tombstone_req,
+    AppendReq, DeleteReq, ReadReq, ReadResp, delete_req, delete_resp,
 };
 use crate::protocol::wire::v1::{Empty, StreamIdentifier};
 
@@ -50,6 +52,7 @@ struct Client {
     protocol: Arc<Protocol>,
     service: StreamsService,
     clock: SimulatedClock,
+    caller: Caller,
 }
 
 /// What an append came to.
@@ -114,7 +117,21 @@ fn numbered(numbers: &[u128]) -> Vec<ProposedMessage> {
 impl Client {
     fn of(store: Arc<dyn EventStore>, clock: SimulatedClock) -> Client {
         let protocol = protocol_over(store, &clock);
-        Client { service: StreamsService(Arc::clone(&protocol)), protocol, clock }
+        let service = StreamsService(Arc::clone(&protocol));
+        Client { service, protocol, clock, caller: Caller::Anybody }
+    }
+
+    /// The same server, for another caller.
+    fn of_caller(&self, caller: Caller) -> Client {
+        let (protocol, clock) = (Arc::clone(&self.protocol), self.clock.clone());
+        Client { service: StreamsService(Arc::clone(&protocol)), protocol, clock, caller }
+    }
+
+    /// A request of the caller.
+    fn asks<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.extensions_mut().insert(self.caller.clone());
+        request
     }
 
     async fn try_append(
@@ -134,7 +151,7 @@ impl Client {
 
     async fn send(&self, contents: Vec<Content>) -> Result<Came, Status> {
         let requests = contents.into_iter().map(|content| Ok(AppendReq { content: Some(content) }));
-        let response = append(&self.protocol, futures::stream::iter(requests)).await;
+        let response = append(&self.protocol, &self.caller, futures::stream::iter(requests)).await;
         let answer = match response {
             Ok(response) => response.result.expect("an answer"),
             Err(status) if status.metadata().contains_key("exception") => {
@@ -183,7 +200,7 @@ impl Client {
             stream_identifier: Some(identifier(stream)),
             expected_stream_revision: Some(expected),
         });
-        let deleted = self.service.delete(Request::new(DeleteReq { options })).await?;
+        let deleted = self.service.delete(self.asks(DeleteReq { options })).await?;
         let position = deleted.into_inner().position_option;
         let Some(delete_resp::PositionOption::Position(at)) = position else {
             panic!("{position:?}")
@@ -194,13 +211,13 @@ impl Client {
     async fn tombstone(
         &self,
         stream: &str,
-        expected: tombstone_req::options::ExpectedStreamRevision,
+        expected: delete_req::options::ExpectedStreamRevision,
     ) -> Result<(), Status> {
-        let options = Some(tombstone_req::Options {
+        let options = Some(delete_req::Options {
             stream_identifier: Some(identifier(stream)),
             expected_stream_revision: Some(expected),
         });
-        self.service.tombstone(Request::new(TombstoneReq { options })).await.map(|_| ())
+        self.service.tombstone(self.asks(DeleteReq { options })).await.map(|_| ())
     }
 
     async fn try_read(
@@ -208,7 +225,7 @@ impl Client {
         options: ReadOptions,
     ) -> Result<impl Stream<Item = Result<ReadResp, Status>> + use<> + Unpin, Status> {
         let request = ReadReq { options: Some(options) };
-        Ok(self.service.read(Request::new(request)).await?.into_inner())
+        Ok(self.service.read(self.asks(request)).await?.into_inner())
     }
 
     /// Everything that a read answers, in words.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use delete_req::options::ExpectedStreamRevision as OfDelete;
-use tombstone_req::options::ExpectedStreamRevision as OfTombstone;
+use delete_req::options::ExpectedStreamRevision as OfTombstone;
 
 use super::reads::{expression, filtered};
 use super::*;

@@ -1,7 +1,7 @@
 //! Appends and deletions: what is expected, repetitions, deletion, revival and the end.
 
 use delete_req::options::ExpectedStreamRevision as OfDelete;
-use tombstone_req::options::ExpectedStreamRevision as OfTombstone;
+use delete_req::options::ExpectedStreamRevision as OfTombstone;
 
 use super::*;
 

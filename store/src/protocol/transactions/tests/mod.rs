@@ -3,6 +3,7 @@
 mod repetitions;
 mod requests;
 mod revivals;
+mod rights;
 mod states;
 
 use std::path::Path;
@@ -14,12 +15,13 @@ use annals_core::memory::MemoryStore;
 use annals_core::random::SeededRandom;
 use annals_core::{EventStore, Metadata, ReadQuery, RecordedEvent, StreamName};
 use futures::StreamExt;
-use prost::Message;
+use prost::{Message, Name};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
 use super::service::{append_records, append_session};
 use crate::log::{Log, LogOptions};
+use crate::protocol::access::Caller;
 use crate::protocol::deletion::Deletion;
 use crate::protocol::names::stream_named;
 use crate::protocol::service::Protocol;
@@ -37,6 +39,7 @@ use crate::protocol::writes::Expected;
 /// A server whose clock stands still, and its sender.
 struct World {
     protocol: Arc<Protocol>,
+    caller: Caller,
     clock: SimulatedClock,
 }
 
@@ -112,7 +115,7 @@ fn came_in_session(streams: &[(&str, i64, i64)], position: i64) -> Came {
 
 impl World {
     fn over(store: Arc<dyn EventStore>, clock: SimulatedClock) -> World {
-        World { protocol: protocol_over(store, &clock), clock }
+        World { protocol: protocol_over(store, &clock), caller: Caller::Anybody, clock }
     }
 
     /// Another server over the same store.
@@ -126,8 +129,8 @@ impl World {
         checks: &[(&str, i64)],
     ) -> Result<Came, Status> {
         let checks = checks.iter().map(|(stream, expected)| check(stream, *expected)).collect();
-        let answer =
-            append_records(&self.protocol, AppendRecordsRequest { records, checks }).await?;
+        let request = AppendRecordsRequest { records, checks };
+        let answer = append_records(&self.protocol, &self.caller, request).await?;
         let revisions = answer
             .revisions
             .into_iter()
@@ -137,7 +140,7 @@ impl World {
 
     async fn session(&self, requests: Vec<AppendRequest>) -> Result<Came, Status> {
         let requests = futures::stream::iter(requests.into_iter().map(Ok));
-        let answer = append_session(&self.protocol, requests).await?;
+        let answer = append_session(&self.protocol, &self.caller, requests).await?;
         let output = answer.output.into_iter().map(|told| {
             let revision = told.stream_revision.expect("a revision");
             (told.stream.expect("a stream"), revision, told.position)
@@ -176,13 +179,12 @@ fn told(events: &[RecordedEvent]) -> Vec<String> {
 }
 
 /// What a status carries: its reason, and the message that tells more.
-fn carried<M: Message + Default>(status: &Status, name: &str) -> (String, M) {
+fn carried<M: Message + Name + Default>(status: &Status) -> (String, M) {
     let carried = rpc::Status::decode(status.details()).expect("a status within the status");
     assert_eq!((carried.code, carried.message.as_str()), (status.code().into(), status.message()));
     let [info, detail] = &carried.details[..] else { panic!("{carried:?}") };
     assert_eq!(info.type_url, "type.googleapis.com/google.rpc.ErrorInfo");
-    let package = "type.googleapis.com/kurrentdb.protocol.v2.streams.errors";
-    assert_eq!(detail.type_url, format!("{package}.{name}"));
+    assert_eq!(detail.type_url, format!("type.googleapis.com/{}", M::full_name()));
     let info = rpc::ErrorInfo::decode(info.value.as_slice()).expect("a right message");
     assert_eq!(info.domain, "streams");
     (info.reason, M::decode(detail.value.as_slice()).expect("a right message"))
@@ -193,10 +195,7 @@ fn carried<M: Message + Default>(status: &Status, name: &str) -> (String, M) {
 fn violations(status: &Status) -> Vec<(i32, String, i64, i64)> {
     use details::consistency_violation::Type;
     assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
-    let (reason, detail) = carried::<details::AppendConsistencyViolationErrorDetails>(
-        status,
-        "AppendConsistencyViolationErrorDetails",
-    );
+    let (reason, detail) = carried::<details::AppendConsistencyViolationErrorDetails>(status);
     assert_eq!(reason, "APPEND_CONSISTENCY_VIOLATION");
     let told = detail.violations.into_iter().map(|violation| {
         let Some(Type::StreamState(state)) = violation.r#type else { panic!("no state") };

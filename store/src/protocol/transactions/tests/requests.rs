@@ -136,7 +136,7 @@ async fn what_is_wrong_with_a_request_is_told() {
     };
     for wrong in [nothing, stateless] {
         let request = AppendRecordsRequest { records: vec![record("a", 1)], checks: vec![wrong] };
-        let status = append_records(&world.protocol, request).await.expect_err("it is wrong");
+        let status = append_records(&world.protocol, &Caller::Anybody, request).await.expect_err("it is wrong");
         assert_eq!(status.code(), Code::InvalidArgument);
     }
     let names: Vec<_> = (0..20_000).map(|number| format!("s-{number}")).collect();
@@ -164,7 +164,7 @@ async fn a_stream_occurs_once_in_a_session() {
         let status = world.session(requests).await.expect_err("it occurs twice");
         assert_eq!(status.code(), Code::Aborted);
         let (reason, detail): (_, details::StreamAlreadyInAppendSessionErrorDetails) =
-            carried(&status, "StreamAlreadyInAppendSessionErrorDetails");
+            carried(&status);
         assert_eq!(reason, "STREAM_ALREADY_IN_APPEND_SESSION");
         assert_eq!(detail.stream.as_deref(), Some(again));
         assert!(world.log().await.is_empty());
@@ -183,7 +183,7 @@ async fn what_is_too_large_is_told_with_its_size() {
     let status = world.append(vec![large(2, room + 1)], &[]).await.expect_err("it is");
     assert_eq!(status.code(), Code::InvalidArgument);
     let (reason, detail): (_, details::AppendRecordSizeExceededErrorDetails) =
-        carried(&status, "AppendRecordSizeExceededErrorDetails");
+        carried(&status);
     assert_eq!(reason, "APPEND_RECORD_SIZE_EXCEEDED");
     assert_eq!((detail.size, detail.max_size), (Some(1001), Some(1000)));
     assert_eq!(detail.stream.as_deref(), Some("a"));
@@ -194,7 +194,7 @@ async fn what_is_too_large_is_told_with_its_size() {
     let status = status.expect_err("it is too large");
     assert_eq!(status.code(), Code::Aborted);
     let (reason, detail): (_, details::AppendTransactionSizeExceededErrorDetails) =
-        carried(&status, "AppendTransactionSizeExceededErrorDetails");
+        carried(&status);
     assert_eq!(reason, "APPEND_TRANSACTION_SIZE_EXCEEDED");
     let last = i32::try_from(3000 + 1 + custom + 2 * "note.Taken".len()).expect("it is small");
     assert_eq!((detail.size, detail.max_size), (Some(last), Some(3000)));
@@ -207,7 +207,7 @@ async fn a_session_ends_without_a_trace_where_the_server_stops_or_the_client_bre
     let world = in_memory();
     let (requests, incoming) = mpsc::unbounded();
     let protocol = Arc::clone(&world.protocol);
-    let session = tokio::spawn(async move { append_session(&protocol, incoming).await });
+    let session = tokio::spawn(async move { append_session(&protocol, &Caller::Anybody, incoming).await });
     requests.unbounded_send(Ok(request("a", None, &[1]))).expect("it is open");
     tokio::time::sleep(Duration::from_millis(20)).await;
     world.protocol.parts.stopping.cancel();
@@ -216,7 +216,7 @@ async fn a_session_ends_without_a_trace_where_the_server_stops_or_the_client_bre
 
     let world = in_memory();
     let broken = vec![Ok(request("a", None, &[1])), Err(Status::cancelled("it went away"))];
-    let status = append_session(&world.protocol, futures::stream::iter(broken)).await;
+    let status = append_session(&world.protocol, &Caller::Anybody, futures::stream::iter(broken)).await;
     assert_eq!(status.expect_err("it broke off").code(), Code::Cancelled);
     assert!(world.log().await.is_empty());
 }

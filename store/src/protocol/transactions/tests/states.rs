@@ -137,15 +137,13 @@ async fn a_session_tells_the_first_stream_that_is_not_as_expected() {
                 let status = answer.expect_err(&stream);
                 assert_eq!(status.code(), Code::FailedPrecondition);
                 if actual == -6 {
-                    let name = "StreamTombstonedErrorDetails";
                     let (reason, detail): (_, details::StreamTombstonedErrorDetails) =
-                        carried(&status, name);
+                        carried(&status);
                     assert_eq!(reason, "STREAM_TOMBSTONED");
                     assert_eq!(detail.stream, Some(stream));
                 } else {
-                    let name = "StreamRevisionConflictErrorDetails";
                     let (reason, detail): (_, details::StreamRevisionConflictErrorDetails) =
-                        carried(&status, name);
+                        carried(&status);
                     assert_eq!(reason, "STREAM_REVISION_CONFLICT");
                     assert_eq!(detail.stream, Some(stream));
                     assert_eq!(detail.expected_revision, Some(expected));
@@ -189,6 +187,33 @@ async fn every_check_that_fails_is_told_and_no_other() {
         assert!(status.message().contains("'deleted' was expected to exist and is deleted"));
         assert_eq!(world.log().await, before);
     }
+}
+
+#[tokio::test]
+async fn what_is_told_of_checks_that_fail_fits_into_the_trailers() {
+    let world = in_memory();
+    let names: Vec<_> = (0..300).map(|number| format!("order-{number:020}")).collect();
+    let checks: Vec<_> = names.iter().map(|name| (name.as_str(), 7)).collect();
+    for (count, told) in [(60, 60..=60), (300, 61..=200)] {
+        let status = world.append(vec![record("a", 1)], &checks[..count]).await;
+        let status = status.expect_err("none is there");
+        let violations = violations(&status);
+        assert!(told.contains(&violations.len()), "{}", violations.len());
+        for (place, found) in (0..).zip(&violations) {
+            assert_eq!(
+                *found,
+                violation(place, checks[usize::try_from(place).expect("small")].0, 7, -1)
+            );
+        }
+        assert!(status.details().len() < 5 << 10, "{}", status.details().len());
+        let all = format!("({} of {count} are told in the details)", violations.len());
+        assert!(status.message().ends_with(&all), "{status}");
+    }
+    let long = ["x".repeat(1000), "y".repeat(1000)].map(|name| (name, 7));
+    let long = long.each_ref().map(|(name, state)| (name.as_str(), *state));
+    let status = world.append(vec![record("a", 1)], &long).await.expect_err("none is there");
+    assert_eq!(violations(&status).len(), 2);
+    assert!(status.message().starts_with("stream 'xxx"));
 }
 
 #[tokio::test]

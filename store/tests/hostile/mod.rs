@@ -1,0 +1,6 @@
+//! Calls of the protocol that mean harm, made from bytes.
+#![allow(unreachable_pub, reason = "the fuzz targets use them too")]
+
+pub mod choices;
+pub mod driver;
+pub mod messages;
