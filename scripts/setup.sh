@@ -3,7 +3,8 @@
 #
 #   setup.sh build   what compiling needs: compilers, make, cmake, pkg-config, zlib, OpenSSL, Rust
 #   setup.sh demo    and what the demo runs: PostgreSQL's programs, libchdb, the trades file
-#   setup.sh test    and what the tests run besides: Kafka and the schema registry (Java, Maven)
+#   setup.sh test    and what the tests run besides: Kafka and the schema registry (Java, Maven),
+#                    KurrentDB's clients for Python, Node and Java
 #
 # It asks for what is missing by looking for the thing itself, not for a package, so it accepts
 # any distribution. On Debian, as root, it installs what is missing through apt-get; otherwise it
@@ -13,7 +14,7 @@ set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 LEVEL=${1:-test}
-case $LEVEL in build | demo | test) ;; *) sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2 ;; esac
+case $LEVEL in build | demo | test) ;; *) sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2 ;; esac
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "setup: $*"; exit 1; }
@@ -39,6 +40,8 @@ has_java_17() {
   [ "${version%%.*}" -ge 17 ] 2>/dev/null
 }
 
+makes_python_environments() { has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
+
 # The Debian packages for what is missing, one a line.
 missing_packages() {
   has gcc || echo gcc
@@ -56,8 +59,9 @@ missing_packages() {
   has_postgresql || echo postgresql
   has npm || echo npm
   [ "$LEVEL" = demo ] && return 0
-  has_java_17 || echo openjdk-17-jre-headless
+  has_java_17 && has javac || echo openjdk-17-jdk-headless
   has mvn || echo maven
+  makes_python_environments || echo python3-venv
 }
 
 # ---------------------------------------------------------------- installing it
@@ -118,5 +122,7 @@ say "setup: the trades file"
 if [ "$LEVEL" = test ]; then
   say "setup: Kafka and the schema registry"
   "$ROOT/scripts/services.sh" install
+  say "setup: KurrentDB's clients for Python, Node and Java"
+  "$ROOT/scripts/clients.sh" install
 fi
 say "setup: ready"

@@ -36,7 +36,8 @@ check_scripts() {
   fi
   python3 -c 'import ast, sys
 for name in sys.argv[1:]:
-    ast.parse(open(name).read(), name)' tests/*.py
+    ast.parse(open(name).read(), name)' tests/*.py tests/clients/python/*.py
+  for script in tests/clients/node/*.js; do node --check "$script"; done
 }
 
 phase "set-up" scripts/setup.sh test

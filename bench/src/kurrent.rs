@@ -30,8 +30,7 @@ use crate::peers::work::payload;
 const READ_EVENTS: u64 = 1_000_000;
 /// Streams of the log that is copied, and events in each.
 const COPIED: (u64, u64) = (1_000, 200);
-const TIMING: Timing =
-    Timing { warm_up: Duration::from_secs(1), counted: Duration::from_secs(4) };
+const TIMING: Timing = Timing { warm_up: Duration::from_secs(1), counted: Duration::from_secs(4) };
 const STREAMS: u64 = 100;
 
 /// The measurements' names.
@@ -295,12 +294,7 @@ fn lost(acknowledged: u64, found: u64) -> PeerError {
     PeerError::Lost { system: crate::peers::System::Annals, acknowledged, found }
 }
 
-fn with_latency(
-    name: &str,
-    rates: Vec<f64>,
-    took: &mut [Duration],
-    conditions: &str,
-) -> Figure {
+fn with_latency(name: &str, rates: Vec<f64>, took: &mut [Duration], conditions: &str) -> Figure {
     let conditions = format!("durable, {conditions}, {} s", TIMING.counted.as_secs());
     let mut figure = Figure::of(name, "events/s", rates, conditions);
     figure.latency_ms = Latency::of(took);
@@ -315,7 +309,9 @@ async fn messages_of_all(address: &str) -> Result<u64, PeerError> {
     let options = wire::streams::read_req::Options {
         read_direction: 0,
         resolve_links: false,
-        uuid_option: Some(UuidOption { content: Some(uuid_option::Content::String(wire::Empty {})) }),
+        uuid_option: Some(UuidOption {
+            content: Some(uuid_option::Content::String(wire::Empty {})),
+        }),
         stream_option: Some(StreamOption::All(AllOptions {
             all_option: Some(all_options::AllOption::Start(wire::Empty {})),
         })),
@@ -324,7 +320,8 @@ async fn messages_of_all(address: &str) -> Result<u64, PeerError> {
         control_option: None,
     };
     let request = wire::streams::ReadReq { options: Some(options) }.encode_to_vec().into();
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(PeerError::Connect)?;
+    let endpoint =
+        Endpoint::from_shared(format!("http://{address}")).map_err(PeerError::Connect)?;
     let channel = endpoint.connect().await.map_err(PeerError::Connect)?;
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.map_err(PeerError::Connect)?;

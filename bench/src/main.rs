@@ -207,19 +207,13 @@ fn measure(arguments: &Arguments) -> Result<Report, BenchError> {
         }
     }
     let kurrent = program(arguments)?;
-    figures.extend(kurrent::measure(
-        &runtime,
-        &kurrent,
-        folder.path(),
-        arguments.runs,
-        |name| {
-            let is_wanted = wanted(name);
-            if is_wanted {
-                eprintln!("annals-bench: {name}");
-            }
-            is_wanted
-        },
-    )?);
+    figures.extend(kurrent::measure(&runtime, &kurrent, folder.path(), arguments.runs, |name| {
+        let is_wanted = wanted(name);
+        if is_wanted {
+            eprintln!("annals-bench: {name}");
+        }
+        is_wanted
+    })?);
     if wanted(end_to_end::NAME) {
         eprintln!("annals-bench: {}", end_to_end::NAME);
         match &arguments.trades {

@@ -108,7 +108,7 @@ async fn an_append_is_stored_once_and_only_where_it_was_expected() {
     let events = read(&client, stream, vec![]).await;
     assert_eq!(events.len(), 2);
     assert_eq!(events[1].position, position);
-    assert_eq!((&events[0].id, &events[0].data), (&first.id, &first.data));
+    assert_eq!((&*events[0].id, &events[0].data), (first.id.as_str(), &first.data));
     let metadata: serde_json::Value =
         serde_json::from_slice(&events[0].metadata_json).expect("JSON");
     assert_eq!(metadata, serde_json::json!({"actor": "ann", "tags": ["reader:1"]}));
@@ -163,7 +163,7 @@ async fn what_the_log_would_not_understand_is_refused() {
     // The bytes of a known schema go in as they are.
     let recorded = read(&client, "account-append-1", vec![]).await.remove(0);
     let copied = NewEvent {
-        r#type: recorded.r#type.clone(),
+        r#type: recorded.r#type.to_string(),
         schema: recorded.schema,
         data: recorded.data.clone(),
         ..note(&[])

@@ -84,7 +84,7 @@ async fn write(caller: &Caller, events: usize) {
 async fn others_are_served_while_expressions_explode() {
     let world = World::start();
     let caller = world.caller().await;
-    write(&caller, 60_000).await;
+    write(&caller, 10_000).await;
     let hostile = world.caller().await;
     let mut opened = Vec::new();
     for round in 0..8 {

@@ -67,7 +67,7 @@ async fn a_copy_is_the_same_in_the_same_order_and_again_adds_nothing() {
     let to = MemoryStore::new(SystemClock);
     let first = copied(&from, &to).await.expect("a copy");
     assert_eq!(shown(&to), shown(&from));
-    assert_eq!((first.events, first.appended, first.streams), (7, 7, 4));
+    assert_eq!((first.events, first.appended, first.streams), (7, 7, 3));
     let again = copied(&from, &to).await.expect("a copy");
     assert_eq!((again.events, again.appended), (7, 0));
     assert_eq!(again.digest, first.digest);

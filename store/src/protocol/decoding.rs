@@ -66,7 +66,7 @@ impl<U: Message + Default + 'static> Decoder for RequestDecoder<U> {
 /// The message of these bytes.
 ///
 /// # Errors
-/// INVALID_ARGUMENT.
+/// `INVALID_ARGUMENT`.
 pub fn decoded<U: Message + Default + 'static>(bytes: &mut impl Buf) -> Result<U, Status> {
     let size = bytes.remaining();
     if is_question::<U>() && size > QUESTION_BYTES_MAX {

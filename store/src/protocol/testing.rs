@@ -1,12 +1,14 @@
 //! A protocol over a store in memory, for the tests of its services.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use annals_core::EventStore;
 use annals_core::clock::{SimulatedClock, Timestamp};
+use annals_core::disk::SimulatedDisk;
 use annals_core::memory::MemoryStore;
 use annals_core::random::SeededRandom;
 use tokio::sync::Semaphore;
@@ -14,12 +16,21 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::Users;
 use super::service::{Parts, Protocol, Settings};
+use crate::log::{Log, LogOptions};
 
 /// When the tests take place.
 pub(crate) const EPOCH: Timestamp = Timestamp(1_700_000_000_000_000);
 
 /// Two servers over one store do not make the same ids.
 static SEEDS: AtomicU64 = AtomicU64::new(0);
+
+/// A log on an empty disk. Its segments are small: one is filled with zeros in no time, whatever else the machine does.
+pub(crate) fn log(clock: &SimulatedClock) -> Arc<Log> {
+    let (disk, clock) = (Arc::new(SimulatedDisk::new(1)), Arc::new(clock.clone()));
+    let options = LogOptions { segment_bytes: 1 << 20, ..LogOptions::default() };
+    let log = Log::open(disk, Path::new("log"), clock, Arc::new(SeededRandom::new(2)), options);
+    log.expect("an empty disk")
+}
 
 /// A protocol over an empty store.
 pub(crate) fn protocol() -> Arc<Protocol> {

@@ -116,6 +116,7 @@ impl Server {
                 event_bytes_max: 1000,
                 append_bytes_max: 3000,
                 write_timeout: Duration::from_secs(3),
+                system_projections: None,
             },
         });
         let persistent = PersistentService::new(&protocol);

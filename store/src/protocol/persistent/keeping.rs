@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use annals_core::{
-    Append, AppendError, Appended, Batch, Content, EventId, EventStore, EventType, ExpectedRevision,
-    Metadata, NewEvent, ReadError, ReadQuery, RecordedEvent, Retention, Revision,
+    Append, AppendError, Appended, Batch, Content, EventId, EventStore, EventType,
+    ExpectedRevision, Metadata, NewEvent, ReadError, ReadQuery, RecordedEvent, Retention, Revision,
     SchemaFingerprint, Start, StreamName, StreamWrite,
 };
 use bytes::Bytes;

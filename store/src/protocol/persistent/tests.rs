@@ -93,7 +93,8 @@ impl World {
     fn both() -> [World; 2] {
         let disk = Arc::new(SimulatedDisk::new(5));
         let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
-        let log = Log::open(disk, Path::new("log"), clock, random, LogOptions::default());
+        let options = LogOptions { segment_bytes: 1 << 20, ..LogOptions::default() };
+        let log = Log::open(disk, Path::new("log"), clock, random, options);
         [World::over(Arc::new(MemoryStore::new(SystemClock))), World::over(log.expect("a log"))]
     }
 

@@ -29,7 +29,9 @@ use crate::protocol::names::uuid;
 use crate::protocol::proposed::{BESIDE, EVENTS_MAX, Names, Proposed};
 use crate::protocol::service::Protocol;
 use crate::protocol::wire::v1::streams::batch_append_req::Options;
-use crate::protocol::wire::v1::streams::batch_append_req::options::DeadlineOption;
+use crate::protocol::wire::v1::streams::batch_append_req::options::{
+    DeadlineOption, ExpectedStreamPosition,
+};
 use crate::protocol::wire::v1::streams::{BatchAppendReq, BatchAppendResp};
 use crate::protocol::wire::v1::{StreamIdentifier, Uuid as WireUuid};
 use crate::protocol::writes::{Proposal, Settled, WriteError, Written, settled};
@@ -48,6 +50,8 @@ const LATE_EVERY: Duration = Duration::from_millis(100);
 struct Address {
     correlation: WireUuid,
     stream: StreamIdentifier,
+    /// What the client said that it expects.
+    expected: Option<ExpectedStreamPosition>,
     deadline: Instant,
     /// Bytes that its events count for, and those that are held for them.
     size: usize,
@@ -248,7 +252,8 @@ where
         let named = options.stream_identifier.clone();
         let stream = named.filter(|name| name.stream_name.len() <= NAME_BYTES_MAX);
         let stream = stream.unwrap_or_default();
-        Address { correlation, stream, deadline, size: 0, bytes: 0 }
+        let expected = options.expected_stream_position;
+        Address { correlation, stream, expected, deadline, size: 0, bytes: 0 }
     }
 
     fn begin(&mut self, options: &Options) -> Result<Proposal, ProtocolError> {
@@ -350,7 +355,9 @@ where
             address,
             match outcome {
                 Ok(written) => Outcome::Written(written),
-                Err(WriteError::Wrong(actual)) => Outcome::Wrong(actual),
+                Err(WriteError::Wrong(actual)) => {
+                    Outcome::Wrong { expected: address.expected, actual }
+                }
                 Err(WriteError::Other(error)) => Outcome::Failed(error),
             },
         );

@@ -8,22 +8,26 @@ use super::expected::number;
 use crate::protocol::errors::ProtocolError;
 use crate::protocol::wire::google::rpc::{Code, Status};
 use crate::protocol::wire::v1::streams::BatchAppendResp;
+use crate::protocol::wire::v1::streams::batch_append_req::options::ExpectedStreamPosition as Expected;
 use crate::protocol::wire::v1::streams::batch_append_resp::success::{
     CurrentRevisionOption as Current, PositionOption,
 };
 use crate::protocol::wire::v1::streams::batch_append_resp::{Result as Answer, Success};
-use crate::protocol::wire::v1::wrong_expected_version::CurrentStreamRevisionOption;
 use crate::protocol::wire::v1::{
     AccessDenied, AllStreamPosition, BadRequest, MaximumAppendEventSizeExceeded,
     MaximumAppendSizeExceeded, StreamDeleted, StreamIdentifier, Timeout, Unknown, Uuid as WireUuid,
-    WrongExpectedVersion,
+    WrongExpectedVersion, wrong_expected_version,
 };
 use crate::protocol::writes::Written;
 
 /// What became of an append.
 pub(super) enum Outcome {
     Written(Written),
-    Wrong(Option<Revision>),
+    Wrong {
+        /// What the client said that it expects.
+        expected: Option<Expected>,
+        actual: Option<Revision>,
+    },
     /// It was not durable in time.
     Late,
     Failed(ProtocolError),
@@ -37,15 +41,8 @@ pub(super) fn answer(
 ) -> BatchAppendResp {
     let result = match outcome {
         Outcome::Written(written) => Answer::Success(success(written)),
-        Outcome::Wrong(actual) => {
-            let current = number(actual).map_or(
-                CurrentStreamRevisionOption::CurrentNoStream(()),
-                CurrentStreamRevisionOption::CurrentStreamRevision,
-            );
-            let details = WrongExpectedVersion {
-                current_stream_revision_option: Some(current),
-                expected_stream_position_option: None,
-            };
+        Outcome::Wrong { expected, actual } => {
+            let details = wrong_version(expected, actual);
             error(Code::AlreadyExists, "WrongExpectedVersion", &details)
         }
         Outcome::Late => error(Code::DeadlineExceeded, "Timeout", &Timeout {}),
@@ -56,6 +53,24 @@ pub(super) fn answer(
         result: Some(result),
         stream_identifier: Some(stream),
         expected_stream_position: None,
+    }
+}
+
+fn wrong_version(expected: Option<Expected>, actual: Option<Revision>) -> WrongExpectedVersion {
+    use wrong_expected_version::{
+        CurrentStreamRevisionOption as Current, ExpectedStreamPositionOption as Told,
+    };
+    let current =
+        number(actual).map_or(Current::CurrentNoStream(()), Current::CurrentStreamRevision);
+    let expected = expected.map(|expected| match expected {
+        Expected::StreamPosition(position) => Told::ExpectedStreamPosition(position),
+        Expected::NoStream(()) => Told::ExpectedNoStream(()),
+        Expected::Any(()) => Told::ExpectedAny(()),
+        Expected::StreamExists(()) => Told::ExpectedStreamExists(()),
+    });
+    WrongExpectedVersion {
+        current_stream_revision_option: Some(current),
+        expected_stream_position_option: expected,
     }
 }
 
@@ -121,4 +136,34 @@ fn error(code: Code, name: &str, details: &impl Message) -> Answer {
     let type_url = format!("type.googleapis.com/event_store.client.{name}");
     let details = vec![Any { type_url, value: details.encode_to_vec() }];
     Answer::Error(Status { code: code.into(), message: name.to_owned(), details })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_version_tells_what_was_expected_and_what_is_there() {
+        use wrong_expected_version::CurrentStreamRevisionOption as Current;
+        use wrong_expected_version::ExpectedStreamPositionOption as Told;
+        let table = [
+            (Expected::StreamPosition(3), Told::ExpectedStreamPosition(3)),
+            (Expected::NoStream(()), Told::ExpectedNoStream(())),
+            (Expected::Any(()), Told::ExpectedAny(())),
+            (Expected::StreamExists(()), Told::ExpectedStreamExists(())),
+        ];
+        for (expected, told) in table {
+            let outcome = Outcome::Wrong { expected: Some(expected), actual: Some(Revision(7)) };
+            let stream = StreamIdentifier { stream_name: "a".into() };
+            let answer = answer(WireUuid::default(), stream, outcome);
+            let Some(Answer::Error(status)) = answer.result else { panic!("{answer:?}") };
+            assert_eq!(status.code, i32::from(Code::AlreadyExists));
+            let details = WrongExpectedVersion::decode(&*status.details[0].value);
+            let expected = WrongExpectedVersion {
+                current_stream_revision_option: Some(Current::CurrentStreamRevision(7)),
+                expected_stream_position_option: Some(told),
+            };
+            assert_eq!(details, Ok(expected));
+        }
+    }
 }

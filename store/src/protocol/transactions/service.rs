@@ -6,9 +6,9 @@ use annals_core::{Position, Revision};
 use futures::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::checks::Role;
 use super::errors::Refusal;
 use super::plan::Done;
-use super::checks::Role;
 use super::requests::{Transaction, of_records, of_session};
 use crate::protocol::access::{Caller, Right};
 use crate::protocol::errors::{ProtocolError, counted};

@@ -6,14 +6,11 @@ mod rights;
 mod subscriptions;
 mod writes;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use annals_core::EventStore;
 use annals_core::clock::SimulatedClock;
-use annals_core::disk::SimulatedDisk;
 use annals_core::memory::MemoryStore;
-use annals_core::random::SeededRandom;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use prost::Message;
@@ -22,11 +19,10 @@ use uuid::Uuid;
 
 use super::StreamsService;
 use super::append::append;
-use crate::log::{Log, LogOptions};
 use crate::protocol::access::Caller;
 use crate::protocol::names::{UuidForm, wire_uuid};
 use crate::protocol::service::Protocol;
-use crate::protocol::testing::{EPOCH, protocol_over};
+use crate::protocol::testing::{EPOCH, log, protocol_over};
 use crate::protocol::wire::v1::streams::append_req::options::ExpectedStreamRevision as Expects;
 use crate::protocol::wire::v1::streams::append_req::{Content, Options, ProposedMessage};
 use crate::protocol::wire::v1::streams::append_resp::Result as Answer;
@@ -81,14 +77,7 @@ fn in_memory() -> Client {
 
 fn on_log() -> Client {
     let clock = SimulatedClock::new(EPOCH);
-    let log = Log::open(
-        Arc::new(SimulatedDisk::new(1)),
-        Path::new("log"),
-        Arc::new(clock.clone()),
-        Arc::new(SeededRandom::new(2)),
-        LogOptions::default(),
-    );
-    Client::of(log.expect("an empty disk"), clock)
+    Client::of(log(&clock), clock)
 }
 
 fn identifier(stream: &str) -> StreamIdentifier {

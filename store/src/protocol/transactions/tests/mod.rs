@@ -6,13 +6,10 @@ mod revivals;
 mod rights;
 mod states;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use annals_core::clock::SimulatedClock;
-use annals_core::disk::SimulatedDisk;
 use annals_core::memory::MemoryStore;
-use annals_core::random::SeededRandom;
 use annals_core::{EventStore, Metadata, ReadQuery, RecordedEvent, StreamName};
 use futures::StreamExt;
 use prost::{Message, Name};
@@ -20,12 +17,11 @@ use tonic::{Code, Status};
 use uuid::Uuid;
 
 use super::service::{append_records, append_session};
-use crate::log::{Log, LogOptions};
 use crate::protocol::access::Caller;
 use crate::protocol::deletion::Deletion;
 use crate::protocol::names::stream_named;
 use crate::protocol::service::Protocol;
-use crate::protocol::testing::{EPOCH, protocol_over};
+use crate::protocol::testing::{EPOCH, log, protocol_over};
 use crate::protocol::wire::google::rpc;
 use crate::protocol::wire::kurrentdb::protocol::v2::streams::consistency_check::{
     StreamStateCheck, Type,
@@ -55,14 +51,7 @@ fn in_memory() -> World {
 
 fn on_log() -> World {
     let clock = SimulatedClock::new(EPOCH);
-    let log = Log::open(
-        Arc::new(SimulatedDisk::new(1)),
-        Path::new("log"),
-        Arc::new(clock.clone()),
-        Arc::new(SeededRandom::new(2)),
-        LogOptions::default(),
-    );
-    World::over(log.expect("an empty disk"), clock)
+    World::over(log(&clock), clock)
 }
 
 /// A record of this number, which is its id and its data.

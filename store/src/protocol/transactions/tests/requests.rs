@@ -136,7 +136,9 @@ async fn what_is_wrong_with_a_request_is_told() {
     };
     for wrong in [nothing, stateless] {
         let request = AppendRecordsRequest { records: vec![record("a", 1)], checks: vec![wrong] };
-        let status = append_records(&world.protocol, &Caller::Anybody, request).await.expect_err("it is wrong");
+        let status = append_records(&world.protocol, &Caller::Anybody, request)
+            .await
+            .expect_err("it is wrong");
         assert_eq!(status.code(), Code::InvalidArgument);
     }
     let names: Vec<_> = (0..20_000).map(|number| format!("s-{number}")).collect();
@@ -144,7 +146,8 @@ async fn what_is_wrong_with_a_request_is_told() {
     refused(world.append(vec![record("a", 1)], &many).await, "16384 streams");
 
     refused(world.session(vec![]).await, "no record");
-    refused(world.session(vec![request("a", None, &[])]).await, "no record");
+    let nothing = vec![request("b", None, &[1]), request("a", None, &[])];
+    refused(world.session(nothing).await, "no record for stream 'a'");
     refused(world.session(vec![request("", None, &[1])]).await, "stream name");
     for revision in [-3, -5, -6, i64::MIN, i64::MAX] {
         refused(world.session(vec![request("a", revision, &[1])]).await, "no revision");
@@ -182,8 +185,7 @@ async fn what_is_too_large_is_told_with_its_size() {
     world.append(vec![large(1, room)], &[]).await.expect("it is not too large");
     let status = world.append(vec![large(2, room + 1)], &[]).await.expect_err("it is");
     assert_eq!(status.code(), Code::InvalidArgument);
-    let (reason, detail): (_, details::AppendRecordSizeExceededErrorDetails) =
-        carried(&status);
+    let (reason, detail): (_, details::AppendRecordSizeExceededErrorDetails) = carried(&status);
     assert_eq!(reason, "APPEND_RECORD_SIZE_EXCEEDED");
     assert_eq!((detail.size, detail.max_size), (Some(1001), Some(1000)));
     assert_eq!(detail.stream.as_deref(), Some("a"));
@@ -207,7 +209,8 @@ async fn a_session_ends_without_a_trace_where_the_server_stops_or_the_client_bre
     let world = in_memory();
     let (requests, incoming) = mpsc::unbounded();
     let protocol = Arc::clone(&world.protocol);
-    let session = tokio::spawn(async move { append_session(&protocol, &Caller::Anybody, incoming).await });
+    let session =
+        tokio::spawn(async move { append_session(&protocol, &Caller::Anybody, incoming).await });
     requests.unbounded_send(Ok(request("a", None, &[1]))).expect("it is open");
     tokio::time::sleep(Duration::from_millis(20)).await;
     world.protocol.parts.stopping.cancel();
@@ -216,7 +219,8 @@ async fn a_session_ends_without_a_trace_where_the_server_stops_or_the_client_bre
 
     let world = in_memory();
     let broken = vec![Ok(request("a", None, &[1])), Err(Status::cancelled("it went away"))];
-    let status = append_session(&world.protocol, &Caller::Anybody, futures::stream::iter(broken)).await;
+    let status =
+        append_session(&world.protocol, &Caller::Anybody, futures::stream::iter(broken)).await;
     assert_eq!(status.expect_err("it broke off").code(), Code::Cancelled);
     assert!(world.log().await.is_empty());
 }
