@@ -2,27 +2,35 @@
 //! from the wire, through the decoding of requests and the encoding of answers. What must be so of each call: it comes to
 //! its end or waits for more, no error is untyped, and an append that was refused has changed nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use annals_core::RecordedEvent;
 use annals_core::clock::{SimulatedClock, Timestamp};
 use annals_core::memory::MemoryStore;
 use annals_core::random::SeededRandom;
+use annals_store::protocol::access::{Caller, Users, UsersService};
 use annals_store::protocol::features::FeaturesService;
 use annals_store::protocol::gossip::GossipService;
 use annals_store::protocol::monitoring::MonitoringService;
 use annals_store::protocol::operations::OperationsService;
 use annals_store::protocol::persistent::PersistentService;
+use annals_store::protocol::projections::{ProjectionsService, SystemProjections};
 use annals_store::protocol::streams::StreamsService;
+use annals_store::protocol::transactions::TransactionsService;
+use annals_store::protocol::wire::kurrentdb::protocol::v2::streams::streams_service_server::StreamsServiceServer;
 use annals_store::protocol::wire::v1::gossip::gossip_server::GossipServer;
 use annals_store::protocol::wire::v1::monitoring::monitoring_server::MonitoringServer;
 use annals_store::protocol::wire::v1::operations::operations_server::OperationsServer;
 use annals_store::protocol::wire::v1::persistent_subscriptions::persistent_subscriptions_server::PersistentSubscriptionsServer;
+use annals_store::protocol::wire::v1::projections::projections_server::ProjectionsServer;
 use annals_store::protocol::wire::v1::server_features::server_features_server::ServerFeaturesServer;
 use annals_store::protocol::wire::v1::streams::append_resp::Result as AppendAnswer;
 use annals_store::protocol::wire::v1::streams::batch_append_resp::Result as BatchAnswer;
 use annals_store::protocol::wire::v1::streams::streams_server::StreamsServer;
 use annals_store::protocol::wire::v1::streams::{AppendResp, BatchAppendResp};
+use annals_store::protocol::wire::v1::users::users_server::UsersServer;
 use annals_store::protocol::{Parts, Protocol, Settings};
 use bytes::{Buf as _, Bytes};
 use http_body_util::{BodyExt as _, Full};
@@ -38,7 +46,7 @@ use super::choices::Choices;
 use super::messages;
 
 /// Every method but the one that ends the server.
-pub const METHODS: [&str; 22] = [
+pub const METHODS: [&str; 42] = [
     "/event_store.client.streams.Streams/Append",
     "/event_store.client.streams.Streams/BatchAppend",
     "/event_store.client.streams.Streams/Read",
@@ -61,6 +69,26 @@ pub const METHODS: [&str; 22] = [
     "/event_store.client.operations.Operations/MergeIndexes",
     "/event_store.client.operations.Operations/SetNodePriority",
     "/event_store.client.operations.Operations/RestartPersistentSubscriptions",
+    "/kurrentdb.protocol.v2.streams.StreamsService/AppendSession",
+    "/kurrentdb.protocol.v2.streams.StreamsService/AppendRecords",
+    "/event_store.client.projections.Projections/Create",
+    "/event_store.client.projections.Projections/Update",
+    "/event_store.client.projections.Projections/Delete",
+    "/event_store.client.projections.Projections/Statistics",
+    "/event_store.client.projections.Projections/Disable",
+    "/event_store.client.projections.Projections/Enable",
+    "/event_store.client.projections.Projections/Reset",
+    "/event_store.client.projections.Projections/State",
+    "/event_store.client.projections.Projections/Result",
+    "/event_store.client.projections.Projections/RestartSubsystem",
+    "/event_store.client.users.Users/Create",
+    "/event_store.client.users.Users/Update",
+    "/event_store.client.users.Users/Delete",
+    "/event_store.client.users.Users/Disable",
+    "/event_store.client.users.Users/Enable",
+    "/event_store.client.users.Users/Details",
+    "/event_store.client.users.Users/ChangePassword",
+    "/event_store.client.users.Users/ResetPassword",
 ];
 
 /// How many calls of one input are made.
@@ -81,7 +109,7 @@ const EPOCH: Timestamp = Timestamp(1_700_000_000_000_000);
 pub fn drive(input: &[u8]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     runtime.expect("a runtime starts").block_on(async {
-        let mut server = Server::new();
+        let mut server = Server::new().await;
         let mut choices = Choices::new(input);
         for _ in 0..CALLS_MAX {
             if choices.is_empty() {
@@ -90,23 +118,27 @@ pub fn drive(input: &[u8]) {
             server.call(&mut choices).await;
         }
         server.stopping.cancel();
+        server.projections.close().await;
     });
 }
 
 struct Server {
     store: MemoryStore,
     routes: Routes,
+    projections: Arc<SystemProjections>,
     stopping: CancellationToken,
 }
 
 impl Server {
-    fn new() -> Server {
+    async fn new() -> Server {
         let clock = SimulatedClock::new(EPOCH);
         let (store, stopping) = (MemoryStore::new(clock.clone()), CancellationToken::new());
-        let protocol = Protocol::new(Parts {
+        let (clock, random) = (Arc::new(clock), Arc::new(SeededRandom::new(7)));
+        let users = Users::open(Arc::new(store.clone()), clock.clone(), random.clone()).await;
+        let parts = Parts {
             store: Arc::new(store.clone()),
-            clock: Arc::new(clock),
-            random: Arc::new(SeededRandom::new(7)),
+            clock,
+            random,
             open: Arc::new(Semaphore::new(8)),
             stopping: stopping.clone(),
             asked_to_stop: CancellationToken::new(),
@@ -116,9 +148,11 @@ impl Server {
                 event_bytes_max: 1000,
                 append_bytes_max: 3000,
                 write_timeout: Duration::from_secs(3),
-                system_projections: None,
+                system_projections: Some(BTreeSet::new()),
             },
-        });
+        };
+        let protocol = Protocol::for_users(parts, Some(users.expect("there are none")));
+        let projections = Arc::new(SystemProjections::new(&protocol));
         let persistent = PersistentService::new(&protocol);
         let operations =
             OperationsService { protocol: Arc::clone(&protocol), persistent: persistent.clone() };
@@ -128,8 +162,11 @@ impl Server {
             .add_service(ServerFeaturesServer::new(FeaturesService(Arc::clone(&protocol))))
             .add_service(MonitoringServer::new(MonitoringService(Arc::clone(&protocol))))
             .add_service(OperationsServer::new(operations))
+            .add_service(StreamsServiceServer::new(TransactionsService(Arc::clone(&protocol))))
+            .add_service(ProjectionsServer::new(ProjectionsService(Arc::clone(&projections))))
+            .add_service(UsersServer::new(UsersService::of(&protocol).expect("it has users")))
             .prepare();
-        Server { store, routes, stopping }
+        Server { store, routes, projections, stopping }
     }
 
     async fn call(&mut self, choices: &mut Choices<'_>) {
@@ -149,7 +186,9 @@ impl Server {
         is_typed(path, &status);
         let written = self.events() - before;
         match path.rsplit('/').next().unwrap_or_default() {
-            "Append" | "Delete" | "Tombstone" if status.code() != Code::Ok => {
+            "Append" | "AppendSession" | "AppendRecords" | "Delete" | "Tombstone"
+                if status.code() != Code::Ok =>
+            {
                 assert_eq!(written, 0, "{path} was refused: {status}");
             }
             "Append" => {
@@ -168,16 +207,24 @@ impl Server {
                     assert_eq!(written, 0, "{answers:?}");
                 }
             }
+            "AppendSession" | "AppendRecords" => {}
             "Delete" | "Tombstone" if path.contains("Streams/") => {}
             _ => assert_eq!(written, 0, "{path} writes no events of clients"),
         }
     }
 
-    /// How many events there are, without those that groups keep.
+    /// How many events there are, without those that groups, projections and users are kept in.
     fn events(&self) -> usize {
         let events = self.store.events();
-        let of_group = |name: &str| name.trim_start_matches('$').starts_with("persistent");
-        events.iter().filter(|event| !of_group(event.stream.as_str())).count()
+        let is_own = |name: &str| {
+            let name = name.trim_start_matches('$');
+            ["persistent", "projections-", "user"].iter().any(|own| name.starts_with(own))
+        };
+        // Links are written by projections, in their own time.
+        let of_client = |event: &&RecordedEvent| {
+            !is_own(event.stream.as_str()) && event.event_type.as_str() != "$>"
+        };
+        events.iter().filter(of_client).count()
     }
 
     /// What a call answers, and how it ends; as if well where it goes on.
@@ -190,7 +237,8 @@ impl Server {
         }
         let request = http::Request::post(path).header("content-type", "application/grpc");
         let body = tonic::body::Body::new(Full::new(Bytes::from(body)));
-        let request = request.body(body).expect("a request");
+        let mut request = request.body(body).expect("a request");
+        request.extensions_mut().insert(Caller::Key);
         let answered = timeout(LIMIT, self.routes.call(request)).await;
         let Ok(response) = answered.unwrap_or_else(|_| panic!("{path} has no answer"));
         let (parts, mut body) = response.into_parts();

@@ -1,14 +1,18 @@
 //! Requests of every method, nearly right: each field is what it should be, or at its edge, or missing.
 
+use annals_store::protocol::wire::kurrentdb::protocol::v2::streams as transactions;
 use annals_store::protocol::wire::v1::persistent_subscriptions as groups;
 use annals_store::protocol::wire::v1::streams::{
     AppendReq, BatchAppendReq, DeleteReq, ReadReq, append_req, batch_append_req, delete_req,
     read_req,
 };
 use annals_store::protocol::wire::v1::uuid::{Structured, Value};
-use annals_store::protocol::wire::v1::{Empty, StreamIdentifier, Uuid as WireUuid, monitoring};
+use annals_store::protocol::wire::v1::{
+    Empty, StreamIdentifier, Uuid as WireUuid, monitoring, projections, users,
+};
 use bytes::Bytes;
 use prost::Message;
+use prost_types::value::Kind;
 
 use super::choices::Choices;
 
@@ -59,10 +63,18 @@ fn id(choices: &mut Choices<'_>) -> Option<WireUuid> {
 /// The requests of one call.
 pub fn requests(path: &str, choices: &mut Choices<'_>) -> Vec<Bytes> {
     let method = path.rsplit('/').next().unwrap_or_default();
+    if path.contains("Projections/") {
+        return vec![projection(method, choices)];
+    }
+    if path.contains("Users/") {
+        return vec![user(method, choices)];
+    }
     let of_groups = path.contains("PersistentSubscriptions/");
     match (method, of_groups) {
         ("Read", false) if path.contains("Streams/") => vec![encoded(&read(choices))],
         ("Append", _) => append(choices),
+        ("AppendSession", _) => session(choices),
+        ("AppendRecords", _) => vec![encoded(&records(choices))],
         ("BatchAppend", _) => (0..=choices.below(6)).map(|_| encoded(&batch(choices))).collect(),
         ("Delete" | "Tombstone", false) => vec![encoded(&delete(choices))],
         ("Create" | "Update", _) => vec![encoded(&create(choices))],
@@ -420,4 +432,122 @@ fn list(choices: &mut Choices<'_>) -> groups::ListReq {
     };
     let options = Options { list_option };
     groups::ListReq { options: (!choices.one_in(20)).then_some(options) }
+}
+
+fn text(choices: &mut Choices<'_>) -> String {
+    String::from_utf8_lossy(choices.of(&NAMES)).into_owned()
+}
+
+fn record(choices: &mut Choices<'_>) -> transactions::AppendRecord {
+    let id = match choices.below(10) {
+        0 => None,
+        1 => Some(text(choices)),
+        _ => Some(format!("00000000-0000-0000-0000-{:012}", choices.below(6))),
+    };
+    let schema = transactions::SchemaInfo {
+        format: (!choices.one_in(10)).then(|| choices.small() % 6),
+        name: (!choices.one_in(10)).then(|| "note.Taken".to_owned()),
+        id: choices.one_in(10).then(|| text(choices)),
+    };
+    let kind = match choices.below(8) {
+        0 => None,
+        1 => Some(Kind::NumberValue(f64::from_bits(choices.number()))),
+        2 => Some(Kind::ListValue(prost_types::ListValue::default())),
+        _ => Some(Kind::StringValue(text(choices))),
+    };
+    let property = prost_types::Value { kind };
+    transactions::AppendRecord {
+        record_id: id,
+        properties: [(text(choices), property)].into(),
+        schema: (!choices.one_in(20)).then_some(schema),
+        data: Some(choices.bytes()),
+        stream: (!choices.one_in(20)).then(|| text(choices)),
+    }
+}
+
+fn session(choices: &mut Choices<'_>) -> Vec<Bytes> {
+    let request = |choices: &mut Choices<'_>| {
+        let records = (0..choices.below(3)).map(|_| record(choices)).collect();
+        let stream = (!choices.one_in(20)).then(|| text(choices));
+        let expected_revision = choices.one_in(3).then(|| choices.small().into());
+        encoded(&transactions::AppendRequest { stream, records, expected_revision })
+    };
+    (0..choices.below(4)).map(|_| request(choices)).collect()
+}
+
+fn records(choices: &mut Choices<'_>) -> transactions::AppendRecordsRequest {
+    use transactions::consistency_check::{StreamStateCheck, Type};
+    let records = (0..choices.below(4)).map(|_| record(choices)).collect();
+    let check = |choices: &mut Choices<'_>| {
+        let (stream, state) = (Some(text(choices)), Some(choices.number().cast_signed()));
+        let state = StreamStateCheck { stream, expected_state: state };
+        transactions::ConsistencyCheck {
+            r#type: (!choices.one_in(10)).then_some(Type::StreamState(state)),
+        }
+    };
+    let checks = (0..choices.below(3)).map(|_| check(choices)).collect();
+    transactions::AppendRecordsRequest { records, checks }
+}
+
+fn projection(method: &str, choices: &mut Choices<'_>) -> Bytes {
+    let name = choices.of(&["$by_category", "$streams", "$by_event_type", "mine", ""]).to_owned();
+    let given = !choices.one_in(10);
+    match method {
+        "Statistics" => {
+            use projections::statistics_req::options::Mode;
+            let mode = choices.of(&[None, Some(Mode::All(Empty {})), Some(Mode::Name(name))]);
+            let options = projections::statistics_req::Options { mode };
+            encoded(&projections::StatisticsReq { options: given.then_some(options) })
+        }
+        "Enable" => {
+            let options = projections::enable_req::Options { name };
+            encoded(&projections::EnableReq { options: given.then_some(options) })
+        }
+        "Disable" => {
+            let options = projections::disable_req::Options { name, write_checkpoint: true };
+            encoded(&projections::DisableReq { options: given.then_some(options) })
+        }
+        "Reset" => {
+            let options = projections::reset_req::Options { name, write_checkpoint: false };
+            encoded(&projections::ResetReq { options: given.then_some(options) })
+        }
+        "State" | "Result" => {
+            let options = projections::state_req::Options { name, partition: text(choices) };
+            encoded(&projections::StateReq { options: given.then_some(options) })
+        }
+        _ => Bytes::new(),
+    }
+}
+
+fn user(method: &str, choices: &mut Choices<'_>) -> Bytes {
+    let login_name = choices.of(&["ann", "ann", "bob", "$all", "a:b", ""]).to_owned();
+    let password = choices.of(&["", "right", "wrong"]).to_owned();
+    let given = !choices.one_in(10);
+    match method {
+        "Create" | "Update" => {
+            let options = users::create_req::Options {
+                login_name,
+                password,
+                full_name: text(choices),
+                groups: vec![choices.of(&["$admins", "readers", ""]).to_owned()],
+            };
+            encoded(&users::CreateReq { options: given.then_some(options) })
+        }
+        "ChangePassword" => {
+            let options = users::change_password_req::Options {
+                login_name,
+                current_password: "right".to_owned(),
+                new_password: password,
+            };
+            encoded(&users::ChangePasswordReq { options: given.then_some(options) })
+        }
+        "ResetPassword" => {
+            let options = users::reset_password_req::Options { login_name, new_password: password };
+            encoded(&users::ResetPasswordReq { options: given.then_some(options) })
+        }
+        _ => {
+            let options = users::details_req::Options { login_name };
+            encoded(&users::DetailsReq { options: given.then_some(options) })
+        }
+    }
 }
