@@ -5,6 +5,7 @@ use std::path::Path;
 
 use eventstore::operations::{self, OperationalOptions};
 
+use crate::harness::{annals, run};
 use crate::world::{Speaks, World, append, is_denied, read};
 
 /// How often a text stands in the files below a folder.
@@ -82,4 +83,29 @@ async fn a_password_that_changed_holds_at_once_and_after_a_kill() {
     let mut details = of_admin.user_details("ann", &options).await.expect("there is ann");
     let details = details.next().await.expect("an answer").expect("ann");
     assert_eq!((&*details.login, &*details.groups), ("ann", &["staff".to_owned()][..]));
+}
+
+#[test]
+fn annals_itself_keeps_its_events_on_a_secured_server() {
+    let world = World::first(Speaks::Tls);
+    let (address, authority) = (&world.server().address, world.authority());
+    let store = |password: &str| {
+        format!("esdb://admin:{password}@{address}?tls=true&tlsCaFile={}", authority.display())
+    };
+    let views = world.data().with_file_name("views");
+    let on = |store: &str, words: &[&str]| {
+        let mut command = annals();
+        command.args(words).arg("--data").arg(&views).env("ANNALS_STORE", store);
+        run(&mut command)
+    };
+    let right = store(&world.password);
+    let open = ["command", "trading", "open-account", "--json", r#"{"account": "A1"}"#];
+    assert_eq!(on(&right, &open).exits_with(0).json()["stream"], "account-A1");
+    let read = ["events", "read", "--json", "--stream", "account-A1"];
+    let shown = on(&right, &read).exits_with(0).stdout;
+    assert!(shown.contains("AccountOpened"), "{shown}");
+    let refused = on(&store("not-the-password"), &read);
+    assert_ne!(refused.code, Some(0));
+    let told = format!("{}{}", refused.stdout, refused.stderr);
+    assert!(!told.contains("not-the-password") && !told.contains("AccountOpened"), "{told}");
 }

@@ -100,12 +100,12 @@ async fn write(
             // What is answered tells where it is.
             Role::Checked => Right::Read,
         };
-        protocol.may(caller, right, &named.stream).await.map_err(|error| match error {
-            ProtocolError::AccessDenied => {
-                let login = caller.login().map(str::to_owned);
-                Refusal::Denied { stream: named.stream.clone(), right, login }
+        protocol.may(caller, right, &named.stream).await.map_err(|error| {
+            if error != ProtocolError::AccessDenied {
+                return error.into();
             }
-            other => other.into(),
+            let login = caller.login().map(str::to_owned);
+            Refusal::Denied { stream: named.stream.clone(), right, login }
         })?;
     }
     let limit = protocol.parts.settings.write_timeout;
