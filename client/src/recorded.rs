@@ -79,7 +79,7 @@ impl Message for ReadResponse {
         context: DecodeContext,
     ) -> Result<(), DecodeError> {
         match field {
-            EVENTS => self.events.push(RecordedEvent::next(wire_type, bytes, context)?),
+            EVENTS => self.events.push(RecordedEvent::next(wire_type, bytes, &context)?),
             THROUGH => {
                 let through = self.through.get_or_insert_default();
                 uint64::merge(wire_type, through, bytes, context)?;
@@ -101,7 +101,7 @@ impl Message for EventBatch {
         context: DecodeContext,
     ) -> Result<(), DecodeError> {
         match field {
-            EVENTS => self.events.push(RecordedEvent::next(wire_type, bytes, context)?),
+            EVENTS => self.events.push(RecordedEvent::next(wire_type, bytes, &context)?),
             _ => skip_field(wire_type, field, bytes, context)?,
         }
         Ok(())
@@ -113,7 +113,7 @@ impl RecordedEvent {
     fn next(
         wire_type: WireType,
         message: &mut impl Buf,
-        context: DecodeContext,
+        context: &DecodeContext,
     ) -> Result<RecordedEvent, DecodeError> {
         let mut bytes = Bytes::new();
         raw::merge(wire_type, &mut bytes, message, context.clone())?;
