@@ -1,5 +1,7 @@
 //! A server, and a client that sends any bytes as messages of any method; how much memory and time the server takes.
 #![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(clippy::unnecessary_wraps, reason = "fields of messages are options")]
+#![allow(clippy::needless_pass_by_value, reason = "messages are made where they are sent")]
 
 use std::time::{Duration, Instant};
 

@@ -73,7 +73,7 @@ async fn appends_that_are_never_ended_are_bounded_in_number_and_memory() {
             }
         }
     };
-    let ((_, end), waited) =
+    let (((), end), waited) =
         world.others_wait(async { tokio::join!(sending, next(&mut answers)) }).await;
     let end = end.expect_err("they are too many");
     assert_eq!(end.code(), Code::ResourceExhausted, "{end}");
