@@ -8,6 +8,7 @@ use annals_core::{
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
+use hashbrown::HashMap;
 
 use super::CopyError;
 
@@ -27,6 +28,8 @@ pub(super) struct InOrder<'a> {
     to: &'a dyn EventStore,
     gathered: Option<Gathered>,
     later: Vec<Gathered>,
+    /// Where each stream stands among those.
+    places: HashMap<StreamName, usize>,
     under_way: FuturesOrdered<UnderWay>,
     bytes: usize,
 }
@@ -61,6 +64,7 @@ impl<'a> InOrder<'a> {
             to,
             gathered: None,
             later: Vec::new(),
+            places: HashMap::new(),
             under_way: FuturesOrdered::new(),
             bytes: 0,
         }
@@ -97,9 +101,8 @@ impl<'a> InOrder<'a> {
 
     /// Keeps the event, to append it with the others of its stream when all else is appended.
     pub(super) fn later(&mut self, stream: StreamName, number: u64, event: NewEvent) {
-        let place = self.later.iter().position(|later| later.stream == stream);
-        let place = place.unwrap_or_else(|| {
-            self.later.push(Gathered::new(stream, number));
+        let place = *self.places.entry(stream).or_insert_with_key(|stream| {
+            self.later.push(Gathered::new(stream.clone(), number));
             self.later.len() - 1
         });
         self.later[place].push(event);
