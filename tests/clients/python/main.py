@@ -2,6 +2,7 @@
 passes. At the first one that fails it says why and ends with 1. With a word behind the address, only the checks with it
 in their names."""
 
+import os
 import sys
 import traceback
 
@@ -59,4 +60,8 @@ def main(address, word=""):
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    code = main(*sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads that the client left with a server that was killed would be waited for without end.
+    os._exit(code)
