@@ -7,14 +7,13 @@ use annals_store::protocol::wire::v1::streams::{
     read_req,
 };
 use annals_store::protocol::wire::v1::uuid::{Structured, Value};
-use annals_store::protocol::wire::v1::{
-    Empty, StreamIdentifier, Uuid as WireUuid, monitoring, projections, users,
-};
+use annals_store::protocol::wire::v1::{Empty, StreamIdentifier, Uuid as WireUuid, monitoring};
 use bytes::Bytes;
 use prost::Message;
 use prost_types::value::Kind;
 
 use super::choices::Choices;
+use super::management;
 
 /// Names that mean something, and some that cannot be.
 const NAMES: [&[u8]; 12] = [
@@ -34,7 +33,7 @@ const NAMES: [&[u8]; 12] = [
 const EXPRESSIONS: [&str; 8] =
     ["", "^a", r"^(?!\$)", "(", r"^(a*)*\1b", "(a+)+$", r"((\w{1000}){1000}){1000}", "\u{fc}|$"];
 
-fn encoded(message: &impl Message) -> Bytes {
+pub(super) fn encoded(message: &impl Message) -> Bytes {
     message.encode_to_vec().into()
 }
 
@@ -64,10 +63,10 @@ fn id(choices: &mut Choices<'_>) -> Option<WireUuid> {
 pub fn requests(path: &str, choices: &mut Choices<'_>) -> Vec<Bytes> {
     let method = path.rsplit('/').next().unwrap_or_default();
     if path.contains("Projections/") {
-        return vec![projection(method, choices)];
+        return vec![management::projection(method, choices)];
     }
     if path.contains("Users/") {
-        return vec![user(method, choices)];
+        return vec![management::user(method, choices)];
     }
     let of_groups = path.contains("PersistentSubscriptions/");
     match (method, of_groups) {
@@ -434,7 +433,7 @@ fn list(choices: &mut Choices<'_>) -> groups::ListReq {
     groups::ListReq { options: (!choices.one_in(20)).then_some(options) }
 }
 
-fn text(choices: &mut Choices<'_>) -> String {
+pub(super) fn text(choices: &mut Choices<'_>) -> String {
     String::from_utf8_lossy(choices.of(&NAMES)).into_owned()
 }
 
@@ -487,67 +486,4 @@ fn records(choices: &mut Choices<'_>) -> transactions::AppendRecordsRequest {
     };
     let checks = (0..choices.below(3)).map(|_| check(choices)).collect();
     transactions::AppendRecordsRequest { records, checks }
-}
-
-fn projection(method: &str, choices: &mut Choices<'_>) -> Bytes {
-    let name = choices.of(&["$by_category", "$streams", "$by_event_type", "mine", ""]).to_owned();
-    let given = !choices.one_in(10);
-    match method {
-        "Statistics" => {
-            use projections::statistics_req::options::Mode;
-            let mode = choices.of(&[None, Some(Mode::All(Empty {})), Some(Mode::Name(name))]);
-            let options = projections::statistics_req::Options { mode };
-            encoded(&projections::StatisticsReq { options: given.then_some(options) })
-        }
-        "Enable" => {
-            let options = projections::enable_req::Options { name };
-            encoded(&projections::EnableReq { options: given.then_some(options) })
-        }
-        "Disable" => {
-            let options = projections::disable_req::Options { name, write_checkpoint: true };
-            encoded(&projections::DisableReq { options: given.then_some(options) })
-        }
-        "Reset" => {
-            let options = projections::reset_req::Options { name, write_checkpoint: false };
-            encoded(&projections::ResetReq { options: given.then_some(options) })
-        }
-        "State" | "Result" => {
-            let options = projections::state_req::Options { name, partition: text(choices) };
-            encoded(&projections::StateReq { options: given.then_some(options) })
-        }
-        _ => Bytes::new(),
-    }
-}
-
-fn user(method: &str, choices: &mut Choices<'_>) -> Bytes {
-    let login_name = choices.of(&["ann", "ann", "bob", "$all", "a:b", ""]).to_owned();
-    let password = choices.of(&["", "right", "wrong"]).to_owned();
-    let given = !choices.one_in(10);
-    match method {
-        "Create" | "Update" => {
-            let options = users::create_req::Options {
-                login_name,
-                password,
-                full_name: text(choices),
-                groups: vec![choices.of(&["$admins", "readers", ""]).to_owned()],
-            };
-            encoded(&users::CreateReq { options: given.then_some(options) })
-        }
-        "ChangePassword" => {
-            let options = users::change_password_req::Options {
-                login_name,
-                current_password: "right".to_owned(),
-                new_password: password,
-            };
-            encoded(&users::ChangePasswordReq { options: given.then_some(options) })
-        }
-        "ResetPassword" => {
-            let options = users::reset_password_req::Options { login_name, new_password: password };
-            encoded(&users::ResetPasswordReq { options: given.then_some(options) })
-        }
-        _ => {
-            let options = users::details_req::Options { login_name };
-            encoded(&users::DetailsReq { options: given.then_some(options) })
-        }
-    }
 }

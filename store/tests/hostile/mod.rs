@@ -3,4 +3,5 @@
 
 pub mod choices;
 pub mod driver;
+mod management;
 pub mod messages;
