@@ -15,6 +15,7 @@ mod openapi;
 mod parameters;
 pub mod problem;
 mod projections;
+mod prompt;
 mod queries;
 pub mod read_models;
 mod routes;

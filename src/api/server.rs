@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic_reflection::server::Error as ReflectionError;
 
 use super::edge::Edge;
+use super::prompt::Prompt;
 use super::state::ApiState;
 use super::tls::{self, TlsError};
 use crate::config::Config;
@@ -227,6 +228,7 @@ impl Answering {
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "a connection keeps its delay");
         }
+        let socket = Prompt::new(socket);
         let (connections, watcher) = (Arc::clone(&self.connections), graceful.watcher());
         let Some(tls) = self.tls.clone() else {
             tokio::spawn(answer_on(TokioIo::new(socket), connections, edge, watcher));
