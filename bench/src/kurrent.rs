@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use annals_store::protocol::wire::v1 as wire;
 use bytes::{Buf, BufMut, Bytes};
 use eventstore::{
-    AppendToStreamOptions, BatchAppendOptions, Client, EventData, ExpectedRevision, ReadAllOptions,
+    AppendToStreamOptions, BatchAppendClient, BatchAppendOptions, Client, EventData,
+    ExpectedRevision, ReadAllOptions,
 };
 use futures::stream::FuturesUnordered;
 use futures::{StreamExt, TryFutureExt, TryStreamExt};
@@ -105,6 +106,12 @@ fn failed(attempt: &'static str) -> impl FnOnce(eventstore::Error) -> PeerError 
     move |source| PeerError::Kurrent { attempt, source: Box::new(source) }
 }
 
+/// A call of batch appends.
+async fn batches(client: &Client) -> Result<BatchAppendClient, PeerError> {
+    let options = BatchAppendOptions::default();
+    client.batch_append(&options).await.map_err(failed("appending in batches"))
+}
+
 fn event(data: &Bytes) -> EventData {
     EventData::binary("bench.Measured", data.clone())
 }
@@ -136,10 +143,7 @@ impl Bench<'_> {
         for _ in 0..self.runs {
             let running = self.start().await?;
             let client = running.client()?;
-            let batch = client
-                .batch_append(&BatchAppendOptions::default())
-                .await
-                .map_err(failed("appending in batches"))?;
+            let batch = batches(&client).await?;
             let (data, mut calls) = (payload(), Calls::default());
             let window = Window::from_now(TIMING);
             let append = |number: u64| {
@@ -191,10 +195,7 @@ impl Bench<'_> {
         const TOGETHER: u64 = 100;
         let running = self.start().await?;
         let client = running.client()?;
-        let batch = client
-            .batch_append(&BatchAppendOptions::default())
-            .await
-            .map_err(failed("appending in batches"))?;
+        let batch = batches(&client).await?;
         let data = payload();
         futures::stream::iter(0..READ_EVENTS / TOGETHER)
             .map(|number| {
