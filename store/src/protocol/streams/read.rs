@@ -15,7 +15,7 @@ use super::options::{Beginning, LogRead, StreamRead, View};
 use crate::protocol::access::{Caller, Right};
 use crate::protocol::errors::ProtocolError;
 use crate::protocol::events::EventMessage;
-use crate::protocol::names::{identifier, is_hidden, whole_log};
+use crate::protocol::names::{identifier, is_hidden, original_of, whole_log};
 use crate::protocol::service::Protocol;
 use crate::protocol::wire::v1::streams::ReadResp;
 use crate::protocol::wire::v1::streams::read_resp::read_event::Position as WirePosition;
@@ -147,10 +147,15 @@ pub(super) async fn read_stream(
     let Some(last) = head.filter(|_| !state.is_deleted) else {
         return Ok(stream::iter([Ok(not_found(&read.stream))]).boxed());
     };
+    let is_metastream = original_of(&read.stream).is_some();
     let query =
         ReadQuery { direction: read.direction, ..ReadQuery::stream(read.stream).limit(read.count) };
     let forwards = read.direction == Direction::Forwards;
     let (query, begins) = match (read.from, forwards) {
+        // The metadata is what the last event says, and some clients look for it here.
+        (Beginning::Start, true) if is_metastream => {
+            (query.from(Start::Revision(last)), Some(last.0))
+        }
         (Beginning::Start, true) => (query, Some(0)),
         (Beginning::Start, false) => (query.from(Start::Revision(Revision(0))), None),
         (Beginning::At(at), true) => (query.from(Start::Revision(at)), Some(at.0)),

@@ -84,6 +84,21 @@ async fn a_client_that_asks_is_told_where_a_stream_begins_and_ends() {
 }
 
 #[tokio::test]
+async fn a_metastream_begins_with_the_metadata_that_holds() {
+    for client in clients() {
+        let metadata = |number| typed(number, "$metadata", &format!(r#"{{"mine":{number}}}"#));
+        client.try_append("$$a", NONE, vec![metadata(1), metadata(2)]).await.expect("an answer");
+        let last = r#"1@$$a {"mine":2}"#;
+        let first = r#"0@$$a {"mine":1}"#;
+        assert_eq!(client.read(count(of_stream("$$a", FIRST), 1)).await, [last]);
+        assert_eq!(client.read(with_ends(of_stream("$$a", FIRST))).await, [last, "last 1"]);
+        assert_eq!(client.read(of_stream("$$a", from(0))).await, [first, last]);
+        assert_eq!(client.read(backwards(of_stream("$$a", LAST))).await, [last, first]);
+        assert_eq!(client.read(of_stream("$$b", FIRST)).await, ["no $$b"]);
+    }
+}
+
+#[tokio::test]
 async fn hidden_events_keep_their_numbers() {
     for client in clients() {
         client.append("a", NONE, &[10, 11, 12]).await;
