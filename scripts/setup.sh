@@ -4,7 +4,7 @@
 #   setup.sh build   what compiling needs: compilers, make, cmake, pkg-config, zlib, OpenSSL, Rust
 #   setup.sh demo    and what the demo runs: PostgreSQL's programs, libchdb, the trades file
 #   setup.sh test    and what the tests run besides: Kafka and the schema registry (Java, Maven),
-#                    KurrentDB's clients for Python, Node and Java
+#                    KurrentDB's clients for Python, Node, Java and Go
 #
 # It asks for what is missing by looking for the thing itself, not for a package, so it accepts
 # any distribution. On Debian, as root, it installs what is missing through apt-get; otherwise it
@@ -62,6 +62,8 @@ missing_packages() {
   has_java_17 && has javac || echo openjdk-17-jdk-headless
   has mvn || echo maven
   makes_python_environments || echo python3-venv
+  # Where it is too old for the client, it is what fetches a newer one.
+  has go || echo golang-go
 }
 
 # ---------------------------------------------------------------- installing it
@@ -122,7 +124,7 @@ say "setup: the trades file"
 if [ "$LEVEL" = test ]; then
   say "setup: Kafka and the schema registry"
   "$ROOT/scripts/services.sh" install
-  say "setup: KurrentDB's clients for Python, Node and Java"
+  say "setup: KurrentDB's clients for Python, Node, Java and Go"
   "$ROOT/scripts/clients.sh" install
 fi
 say "setup: ready"

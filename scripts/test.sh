@@ -38,6 +38,15 @@ check_scripts() {
 for name in sys.argv[1:]:
     ast.parse(open(name).read(), name)' tests/*.py tests/clients/python/*.py
   for script in tests/clients/node/*.js; do node --check "$script"; done
+  check_go
+}
+
+check_go() {
+  local go unformatted
+  go=$(scripts/clients.sh go)/go
+  unformatted=$("$("$go" env GOROOT)/bin/gofmt" -l tests/clients/go)
+  [ -z "$unformatted" ] || { say "not as gofmt formats it: $unformatted"; return 1; }
+  (cd tests/clients/go && "$go" vet .)
 }
 
 phase "set-up" scripts/setup.sh test

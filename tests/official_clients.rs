@@ -1,4 +1,4 @@
-//! The server under KurrentDB's official clients for Python, Node and Java, as they are published. Each has its program in
+//! The server under KurrentDB's official clients for Python, Node, Java and Go, as they are published. Each has its program in
 //! `tests/clients`, which makes the same checks in the same order and prints a line `ok NAME` for each one that passes; what it
 //! must print stands here, so a program that leaves one out fails. A client that is not installed is a failure too.
 
@@ -78,6 +78,17 @@ fn the_java_client_passes_every_check() {
     let mut program = Command::new("java");
     program.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &path]);
     drive(program.arg("Main"), &[]);
+}
+
+#[test]
+fn the_go_client_passes_every_check() {
+    let folder = scratch();
+    let built = folder.path().join("checks");
+    // This Go knows the client that was installed, and asks nobody for another.
+    let mut compiler = Command::new(client("go").join("go"));
+    compiler.current_dir(program_of("go")).arg("build").arg("-o").arg(&built).arg(".");
+    run(&mut compiler).exits_with(0);
+    drive(&mut Command::new(built), &OF_RECORDS);
 }
 
 /// Where a client was installed.
