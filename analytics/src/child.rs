@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use annals_core::Family;
+use annals_core::{Family, chain};
 use landlock::{RulesetError, RulesetStatus};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::io::Interest;
@@ -151,13 +151,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     match start(arguments) {
         Ok(()) => foreign::exit_at_once(0),
         Err(error) => {
-            let mut chain = error.to_string();
-            let mut source = std::error::Error::source(&error);
-            while let Some(cause) = source {
-                chain = format!("{chain}: {cause}");
-                source = cause.source();
-            }
-            eprintln!("analytics: {chain}");
+            eprintln!("analytics: {}", chain(&error));
             // The engine may be half open, so its exit handlers must not run here either.
             foreign::exit_at_once(i32::from(error.exit_code()))
         }

@@ -146,18 +146,21 @@ impl Bench<'_> {
             let batch = batches(&client).await?;
             let (data, mut calls) = (payload(), Calls::default());
             let window = Window::from_now(TIMING);
-            let append = |number: u64| {
-                let (asked, stream) = (Instant::now(), format!("bench-{}", number % STREAMS));
+            let append = |number: u64, asked: Instant| {
+                let stream = format!("bench-{}", number % STREAMS);
                 let append =
                     batch.append_to_stream(stream, ExpectedRevision::Any, vec![event(&data)]);
                 append.map_ok(move |_| asked)
             };
-            let mut in_flight: FuturesUnordered<_> = (0..IN_FLIGHT as u64).map(append).collect();
+            let first = (0..IN_FLIGHT as u64).map(|number| append(number, Instant::now()));
+            let mut in_flight: FuturesUnordered<_> = first.collect();
             let mut next = IN_FLIGHT as u64;
             while let Some(answer) = in_flight.next().await {
-                calls.add(&window, answer.map_err(failed("appending in batches"))?, 1);
-                if !window.is_over() {
-                    in_flight.push(append(next));
+                let asked = answer.map_err(failed("appending in batches"))?;
+                let answered = Instant::now();
+                calls.add(&window, (asked, answered), 1);
+                if !window.is_over_at(answered) {
+                    in_flight.push(append(next, answered));
                     next += 1;
                 }
             }

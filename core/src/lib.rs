@@ -2,6 +2,7 @@
 //! the world, and the executor that runs deciders over any event store. It knows no domain and no storage format.
 
 pub mod append;
+pub mod causes;
 pub mod clock;
 pub mod codec;
 pub mod decider;
@@ -20,6 +21,7 @@ pub mod retention;
 pub mod store;
 pub mod testing;
 
+pub use causes::{causes, chain};
 pub use clock::{Clock, Timestamp};
 pub use codec::{DecodeError, DomainEvent, EventSchema, SchemaFingerprint, Schemas};
 pub use decider::{Decider, DeciderRegistry};

@@ -17,7 +17,7 @@ use std::time::Duration;
 use annals_core::codec::{SchemaFingerprint, Schemas};
 use annals_core::event::Position;
 use annals_core::family::Family;
-use annals_core::{EventStore, ReadError};
+use annals_core::{EventStore, ReadError, chain};
 use hashbrown::HashSet;
 use parking_lot::Mutex;
 use rdkafka::error::KafkaError;
@@ -234,12 +234,12 @@ impl Supervisor {
             let Err(error) = self.once().await else { break };
             attempts = if *self.published.borrow() > before { 1 } else { attempts + 1 };
             let pause = PAUSE_MAX.min(PAUSE_MIN * 2_u32.pow((attempts - 1).min(10)));
-            let causes = causes(&error);
+            let trouble = chain(&error);
             let passes = matches!(error.family(), Family::Unavailable | Family::Conflict);
             if passes && attempts < 10 {
-                tracing::warn!(%error, causes, attempts, ?pause, "the relay begins again");
+                tracing::warn!(trouble, attempts, ?pause, "the relay begins again");
             } else {
-                tracing::error!(%error, causes, attempts, ?pause, "the relay begins again");
+                tracing::error!(trouble, attempts, ?pause, "the relay begins again");
             }
             metrics::counter!("annals_relay_restarts_total").increment(1);
             let error = Some(Arc::new(error));
@@ -265,20 +265,6 @@ impl Supervisor {
         publisher.close().await;
         ended
     }
-}
-
-/// An error's causes, which its own text does not repeat.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = String::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 /// The relays active in this process: one for each store and set of topics.

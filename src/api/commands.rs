@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use annals_core::Family;
 use annals_core::executor::Envelope;
+use annals_core::{Family, chain};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::problem::{Problem, chain};
+use super::problem::Problem;
 use super::state::ApiState;
 use crate::router::{RouterAnswer, RouterError};
 

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use annals_core::Revision;
+use annals_core::{Revision, chain};
 use annals_replay::travel::{Keep, Point, Subject, TravelError, Window};
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 
 use super::parameters::{Parameters, stream_name};
-use super::problem::{Problem, chain};
+use super::problem::Problem;
 use super::state::ApiState;
 
 /// What is looked at: `stream=NAME`, or `read_model=NAME&key=KEY`.

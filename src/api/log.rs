@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use annals_core::{
-    Direction, EventStore, Filter, ReadError, ReadQuery, RecordedEvent, Revision, Start,
+    Direction, EventStore, Filter, ReadError, ReadQuery, RecordedEvent, Revision, Start, chain,
 };
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
@@ -34,7 +34,7 @@ async fn page(
 
 /// What a failed read means to the caller.
 pub(super) fn read_problem(error: &ReadError) -> Problem {
-    tracing::warn!(error = super::problem::chain(error), "the log could not be read");
+    tracing::warn!(error = chain(error), "the log could not be read");
     Problem::of(error.family(), "read", error)
 }
 

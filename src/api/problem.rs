@@ -1,10 +1,10 @@
 //! An error as the interfaces tell it: `application/problem+json` (RFC 9457) on REST, a status with
-//! the same problem in its metadata on gRPC. The chain of causes is printed once, here.
+//! the same problem in its metadata on gRPC.
 
 use std::borrow::Cow;
 use std::error::Error;
 
-use annals_core::Family;
+use annals_core::{Family, chain};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
@@ -101,22 +101,6 @@ impl Problem {
     }
 }
 
-/// An error and its causes as one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // `#[error(transparent)]` and the like say the same again.
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
-}
-
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.http.unwrap_or(status::of(self.family).http);
@@ -167,21 +151,5 @@ mod tests {
         let response = Problem::unavailable("late", "not there yet").into_response();
         assert_eq!(response.headers()[header::RETRY_AFTER], "1");
         assert_eq!(response.headers()[header::CONTENT_TYPE], MEDIA_TYPE);
-    }
-
-    #[test]
-    fn a_chain_does_not_repeat_itself() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("no such file")]
-        struct Inner;
-        #[derive(Debug, thiserror::Error)]
-        enum Outer {
-            #[error("reading failed")]
-            Reading(#[source] Inner),
-            #[error(transparent)]
-            Same(#[from] Inner),
-        }
-        assert_eq!(chain(&Outer::Reading(Inner)), "reading failed: no such file");
-        assert_eq!(chain(&Outer::Same(Inner)), "no such file");
     }
 }

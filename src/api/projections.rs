@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals_core::Family;
+use annals_core::{Family, chain};
 use annals_replay::{ReplaySource, rebuild as rebuild_projections, verify as verify_projections};
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::parameters::Parameters;
-use super::problem::{Problem, chain};
+use super::problem::Problem;
 use super::state::ApiState;
 
 /// What is done with a projection.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use annals_core::clock::SystemClock;
 use annals_core::random::SystemRandom;
-use annals_core::{EventStore, RecordedEvent, SchemaFingerprint, Schemas};
+use annals_core::{EventStore, RecordedEvent, SchemaFingerprint, Schemas, chain};
 use annals_replay::ReplaySource;
 use annals_replay::travel::Travel;
 use annals_store::log::{APPEND_BYTES_MAX, EVENT_BYTES_MAX};
@@ -173,7 +173,7 @@ impl ApiState {
             return;
         }
         if let Err(error) = schemas.refresh(&*self.parts.store).await {
-            tracing::warn!(error = super::problem::chain(&error), "schemas cannot be read");
+            tracing::warn!(error = chain(&error), "schemas cannot be read");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use annals_core::Family;
+use annals_core::{Family, causes};
 
 use super::error::CliError;
 use super::output::colours_wanted;
@@ -61,17 +61,10 @@ pub(super) fn report(error: &CliError) -> ExitCode {
 pub(super) fn told(error: &dyn Error, hint: Option<&str>, colours: bool) -> String {
     let (red, bold, plain) =
         if colours { ("\x1b[31;1m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
-    let mut last = error.to_string();
-    let mut text = format!("{red}error:{plain} {last}\n");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // `#[error(transparent)]` and the like say the same again.
-        if next != last {
-            text = format!("{text}  caused by: {next}\n");
-        }
-        last = next;
-        cause = error.source();
+    let texts = causes(error);
+    let mut text = format!("{red}error:{plain} {}\n", texts[0]);
+    for cause in &texts[1..] {
+        text = format!("{text}  caused by: {cause}\n");
     }
     if let Some(hint) = hint {
         text = format!("{text}{bold}hint:{plain} {hint}\n");

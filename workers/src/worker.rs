@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annals_core::feed::FeedError;
-use annals_core::{EventStore, Feed, Position, ReadError, Schemas, StoreIdentity};
+use annals_core::{EventStore, Feed, Position, ReadError, Schemas, StoreIdentity, chain};
 use parking_lot::Mutex;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::sync::watch;
@@ -179,17 +179,6 @@ fn verdict(error: &SessionError) -> Verdict {
 /// Ends when the flag is set, or nobody is left to set it.
 pub(crate) async fn told(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
-}
-
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// One projection's worker.

@@ -174,14 +174,15 @@ async fn drive_stream(
     let failed = || PeerError::client("appending to Annals by a stream");
     let mut calls = Calls::default();
     let mut waiting = VecDeque::with_capacity(in_flight);
+    let mut now = Instant::now();
     loop {
-        while waiting.len() < in_flight && !window.is_over() {
-            let asked = Instant::now();
+        while waiting.len() < in_flight && !window.is_over_at(now) {
             let answer = stream.send(source.request()).await.map_err(failed())?;
-            waiting.push_back((asked, answer));
+            waiting.push_back((now, answer));
         }
         let Some((asked, answer)) = waiting.pop_front() else { return Ok(calls) };
         answer.await.map_err(failed())?;
-        calls.add(&window, asked, source.load.events as u64);
+        now = Instant::now();
+        calls.add(&window, (asked, now), source.load.events as u64);
     }
 }

@@ -32,8 +32,8 @@ impl Window {
     }
 
     /// Whether nobody is to ask again.
-    pub(crate) fn is_over(&self) -> bool {
-        Instant::now() >= self.end
+    pub(crate) fn is_over_at(&self, now: Instant) -> bool {
+        now >= self.end
     }
 }
 
@@ -49,9 +49,13 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    /// Adds a call that has just been answered.
-    pub(crate) fn add(&mut self, window: &Window, asked: Instant, events: u64) {
-        let answered = Instant::now();
+    /// Adds a call.
+    pub(crate) fn add(
+        &mut self,
+        window: &Window,
+        (asked, answered): (Instant, Instant),
+        events: u64,
+    ) {
         self.acknowledged += events;
         // A call belongs to the window in which it was answered: what began in the warm-up costs no less.
         if answered >= window.begin && answered < window.end {
@@ -83,10 +87,12 @@ pub(crate) trait Unary: Send + 'static {
 impl<U: Unary> Caller for U {
     async fn drive(mut self, window: Window) -> Result<Calls, PeerError> {
         let mut calls = Calls::default();
-        while !window.is_over() {
-            let asked = Instant::now();
+        let mut asked = Instant::now();
+        while !window.is_over_at(asked) {
             let events = self.call().await?;
-            calls.add(&window, asked, events);
+            let answered = Instant::now();
+            calls.add(&window, (asked, answered), events);
+            asked = answered;
         }
         Ok(calls)
     }
@@ -121,7 +127,7 @@ mod tests {
         let (now, hour) = (Instant::now(), Duration::from_hours(1));
         let check = |begin, end, counted| {
             let mut calls = Calls::default();
-            calls.add(&Window { begin, end }, now, 3);
+            calls.add(&Window { begin, end }, (now, now), 3);
             assert_eq!((calls.acknowledged, calls.counted), (3, counted));
             assert_eq!(calls.took.len() as u64 * 3, counted);
         };

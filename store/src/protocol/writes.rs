@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use annals_core::{
-    Append, AppendError, Appended, Content, EventId, EventType, ExpectedRevision, Metadata,
-    NewEvent, Position, ReadQuery, Retention, Revision, SchemaFingerprint, Start, StreamName,
-    StreamWrite,
+    Append, AppendError, Appended, Clock, Content, EventId, EventType, ExpectedRevision, Metadata,
+    NewEvent, Position, Random, ReadQuery, Retention, Revision, SchemaFingerprint, Start,
+    StreamName, StreamWrite,
 };
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -299,13 +299,24 @@ impl Protocol {
 
     /// An event that the server writes itself.
     pub fn own_event(&self, event_type: &str, content: Content, data: Bytes) -> NewEvent {
-        NewEvent {
-            id: EventId(self.parts.random.uuid_v7(self.parts.clock.now())),
-            event_type: EventType::new(event_type).expect("a constant of the protocol"),
-            schema: SchemaFingerprint::NONE,
-            metadata: Metadata { content: Some(content), ..Metadata::default() }.encode(),
-            data,
-        }
+        own_event(&*self.parts.clock, &*self.parts.random, event_type, content, data)
+    }
+}
+
+/// An event that the server writes itself.
+pub(super) fn own_event(
+    clock: &dyn Clock,
+    random: &dyn Random,
+    event_type: &str,
+    content: Content,
+    data: Bytes,
+) -> NewEvent {
+    NewEvent {
+        id: EventId(random.uuid_v7(clock.now())),
+        event_type: EventType::new(event_type).expect("a constant of the protocol"),
+        schema: SchemaFingerprint::NONE,
+        metadata: Metadata { content: Some(content), ..Metadata::default() }.encode(),
+        data,
     }
 }
 

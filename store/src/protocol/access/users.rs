@@ -5,9 +5,8 @@
 use std::sync::Arc;
 
 use annals_core::{
-    Append, AppendError, Clock, Content, EventId, EventStore, EventType, ExpectedRevision,
-    Metadata, NewEvent, Random, ReadQuery, RecordedEvent, Revision, SchemaFingerprint, StreamName,
-    StreamWrite,
+    Append, AppendError, Clock, Content, EventStore, ExpectedRevision, NewEvent, Random, ReadQuery,
+    RecordedEvent, Revision, StreamName, StreamWrite,
 };
 use futures::TryStreamExt;
 use hashbrown::HashMap;
@@ -19,6 +18,7 @@ use tokio::sync::Mutex;
 
 use super::super::errors::ProtocolError;
 use super::super::lookup::first_of;
+use super::super::writes::own_event;
 use super::error::{SignInError, UsersError};
 use super::passwords::{NotLookedAt, Passwords, random_bytes};
 use super::user::{
@@ -161,13 +161,8 @@ impl Users {
     }
 
     fn event(&self, event_type: &str, data: &impl Serialize) -> NewEvent {
-        NewEvent {
-            id: EventId(self.random.uuid_v7(self.clock.now())),
-            event_type: EventType::new(event_type).expect("a constant of the protocol"),
-            schema: SchemaFingerprint::NONE,
-            metadata: Metadata { content: Some(Content::Json), ..Metadata::default() }.encode(),
-            data: serde_json::to_vec(data).expect("texts have a JSON form").into(),
-        }
+        let data = serde_json::to_vec(data).expect("texts have a JSON form");
+        own_event(&*self.clock, &*self.random, event_type, Content::Json, data.into())
     }
 
     /// The user of that name.
@@ -303,14 +298,8 @@ impl Users {
         login: &str,
         password: String,
     ) -> Result<(), ProtocolError> {
-        check_password(&password)?;
-        self.find(login).ok_or_else(|| ProtocolError::UserNotFound(login.to_owned()))?;
-        let hash = self.passwords.hash(password).await?;
-        self.change_known(login, PASSWORD_CHANGED, |record| {
-            let disabled = record.disabled && record.hash.is_some();
-            Some(Record { disabled, hash: Some(hash), ..record })
-        })
-        .await
+        self.check_replacement(login, &password)?;
+        self.replace_password(login, password).await
     }
 
     /// Gives a user another password who knows the present one.
@@ -323,14 +312,32 @@ impl Users {
         current: &str,
         password: String,
     ) -> Result<(), ProtocolError> {
-        check_password(&password)?;
-        self.find(login).ok_or_else(|| ProtocolError::UserNotFound(login.to_owned()))?;
+        self.check_replacement(login, &password)?;
         self.sign_in(login, current).await.map_err(|why| match why {
             SignInError::Wrong => ProtocolError::AccessDenied,
             SignInError::TooBusy => ProtocolError::from(NotLookedAt::TooBusy),
             SignInError::Failed => ProtocolError::from(NotLookedAt::Failed),
         })?;
-        self.reset_password(login, password).await
+        self.replace_password(login, password).await
+    }
+
+    /// Whether a user can be given this password, before anything slow is done for it.
+    fn check_replacement(&self, login: &str, password: &str) -> Result<(), ProtocolError> {
+        check_password(password)?;
+        self.find(login).map(drop).ok_or_else(|| ProtocolError::UserNotFound(login.to_owned()))
+    }
+
+    async fn replace_password(
+        self: &Arc<Users>,
+        login: &str,
+        password: String,
+    ) -> Result<(), ProtocolError> {
+        let hash = self.passwords.hash(password).await?;
+        self.change_known(login, PASSWORD_CHANGED, |record| {
+            let disabled = record.disabled && record.hash.is_some();
+            Some(Record { disabled, hash: Some(hash), ..record })
+        })
+        .await
     }
 
     async fn change_known(

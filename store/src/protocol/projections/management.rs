@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annals_core::{Append, AppendError, Position};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -137,6 +137,16 @@ impl SystemProjections {
         Ok(managed)
     }
 
+    /// One of them, which nobody else changes meanwhile.
+    async fn one(
+        &self,
+        projection: SystemProjection,
+    ) -> Result<MappedMutexGuard<'_, Managed>, ProtocolError> {
+        let managed = self.loaded().await?;
+        let found = MutexGuard::try_map(managed, |map| map.as_mut()?.get_mut(&projection));
+        found.map_err(|_| ProtocolError::NoProjections)
+    }
+
     fn run(&self, projection: SystemProjection, managed: &mut Managed) {
         let stop = self.protocol.parts.stopping.child_token();
         managed.figures.change(|numbers| {
@@ -195,14 +205,11 @@ impl SystemProjections {
     /// # Errors
     /// The store's, and [`ProtocolError::NoProjections`]; so for the others.
     pub async fn enable(&self, projection: SystemProjection) -> Result<(), ProtocolError> {
-        let mut managed = self.loaded().await?;
-        let Some(managed) = managed.as_mut().and_then(|map| map.get_mut(&projection)) else {
-            return Err(ProtocolError::NoProjections);
-        };
+        let mut managed = self.one(projection).await?;
         if managed.task() == Task::Runs {
             return Ok(());
         }
-        self.halt_and_change(projection, managed, |kept, _| kept.running = true).await
+        self.halt_and_change(projection, &mut managed, |kept, _| kept.running = true).await
     }
 
     /// Turns a projection off. With `write_checkpoint` it keeps how far it has looked, without how far it has written.
@@ -214,17 +221,14 @@ impl SystemProjections {
         projection: SystemProjection,
         write_checkpoint: bool,
     ) -> Result<(), ProtocolError> {
-        let mut managed = self.loaded().await?;
-        let Some(managed) = managed.as_mut().and_then(|map| map.get_mut(&projection)) else {
-            return Err(ProtocolError::NoProjections);
-        };
+        let mut managed = self.one(projection).await?;
         let disable = |kept: &mut Kept, done: Option<Position>| {
             kept.running = false;
             if write_checkpoint {
                 kept.through = kept.through.max(done);
             }
         };
-        self.halt_and_change(projection, managed, disable).await
+        self.halt_and_change(projection, &mut managed, disable).await
     }
 
     /// Begins a projection again: it links every event anew, and each of its streams shows the new links alone from the
@@ -233,11 +237,8 @@ impl SystemProjections {
     /// # Errors
     /// As [`SystemProjections::enable`].
     pub async fn reset(&self, projection: SystemProjection) -> Result<(), ProtocolError> {
-        let mut managed = self.loaded().await?;
-        let Some(managed) = managed.as_mut().and_then(|map| map.get_mut(&projection)) else {
-            return Err(ProtocolError::NoProjections);
-        };
-        self.halt_and_change(projection, managed, |kept, _| kept.reset()).await
+        let mut managed = self.one(projection).await?;
+        self.halt_and_change(projection, &mut managed, |kept, _| kept.reset()).await
     }
 
     /// How these are.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use annals_core::{
     Append, AppendError, Appended, Batch, Content, EventType, ExpectedRevision, Filter, Metadata,
     NewEvent, Position, ReadError, ReadQuery, Retention, Revision, SchemaFingerprint, Start,
-    StreamName, StreamWrite,
+    StreamName, StreamWrite, chain,
 };
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -363,10 +363,4 @@ impl Runner {
         self.since = (!self.emitted.is_empty()).then(Instant::now);
         self.tell();
     }
-}
-
-/// An error with all that led to it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
