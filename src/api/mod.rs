@@ -23,6 +23,7 @@ mod server;
 mod state;
 pub mod status;
 mod tls;
+mod turns;
 
 use std::sync::Arc;
 

@@ -20,6 +20,7 @@ use super::edge::Edge;
 use super::prompt::Prompt;
 use super::state::ApiState;
 use super::tls::{self, TlsError};
+use super::turns::Turns;
 use crate::config::Config;
 
 /// How long after a failed accept the next one is tried; file descriptors may have run out.
@@ -231,7 +232,7 @@ impl Answering {
         let socket = Prompt::new(socket);
         let (connections, watcher) = (Arc::clone(&self.connections), graceful.watcher());
         let Some(tls) = self.tls.clone() else {
-            tokio::spawn(answer_on(TokioIo::new(socket), connections, edge, watcher));
+            tokio::spawn(answer_on(socket, connections, edge, watcher));
             return;
         };
         let (limit, stopping) = (self.handshake_timeout, self.stopping.clone());
@@ -240,7 +241,7 @@ impl Answering {
             // Who has not shaken hands as the server stops has asked for nothing yet.
             match stopping.run_until_cancelled(handshake).await {
                 Some(Ok(Ok(socket))) => {
-                    answer_on(TokioIo::new(socket), connections, edge, watcher).await;
+                    answer_on(socket, connections, edge, watcher).await;
                 }
                 Some(Ok(Err(error))) => tracing::debug!(%error, "a handshake failed"),
                 Some(Err(_)) => tracing::debug!(?limit, "a handshake took too long"),
@@ -251,13 +252,14 @@ impl Answering {
 }
 
 async fn answer_on<I>(
-    socket: TokioIo<I>,
+    socket: I,
     connections: Arc<auto::Builder<TokioExecutor>>,
     edge: Edge,
     watcher: Watcher,
 ) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let socket = TokioIo::new(Turns::new(socket));
     let connection = connections.serve_connection_with_upgrades(socket, edge);
     if let Err(error) = watcher.watch(connection.into_owned()).await {
         tracing::debug!(error, "a connection broke");

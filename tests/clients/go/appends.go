@@ -75,6 +75,24 @@ func manyEvents(db database) {
 	refused(kurrentdb.ErrorCodeWrongExpectedVersion, wrong)
 	last := kurrentdb.ReadStreamOptions{Direction: kurrentdb.Backwards, From: kurrentdb.End{}}
 	equal(revisions(must(db.read("many", last, 1))), []int{2999}, "a refused append writes none of its events")
+
+	// The client sends each event as a frame of its own.
+	failures := make([]error, 32)
+	var appends sync.WaitGroup
+	for number := range failures {
+		appends.Add(1)
+		go func() {
+			defer appends.Done()
+			stream := fmt.Sprintf("many-at-once-%d", number)
+			_, failures[number] = db.append(stream, kurrentdb.NoStream{}, events(span(0, 3000))...)
+		}()
+	}
+	appends.Wait()
+	for number, failure := range failures {
+		done(failure)
+		read := must(db.read(fmt.Sprintf("many-at-once-%d", number), last, 1))
+		equal(revisions(read), []int{2999}, "each append is whole")
+	}
 }
 
 func manyAppends(db database) {
