@@ -107,7 +107,11 @@ async fn whole_log(server: &Server) -> Vec<RecordedEvent> {
     let read = ReadRequest { filter, ..ReadRequest::default() };
     let batches = client.read(read).await.expect("a read");
     let batches: Vec<_> = batches.try_collect().await.expect("no error");
-    batches.into_iter().flat_map(|batch| batch.events).map(messages::recorded).collect()
+    batches
+        .into_iter()
+        .flat_map(|batch| batch.events)
+        .map(|event| messages::recorded(&event))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,37 +1,99 @@
-//! The messages that events come in. They are nearly everything that a client receives, so an event's texts and bytes are
-//! slices of the message that they came in: none is copied. The numbers are those of `annals.proto`; a test of the
-//! server reads with this what its own code writes.
+//! The messages that events come in. They are nearly everything that a client receives, so an event's texts and bytes stay
+//! where they came: an event knows its part of the message, and where in it they stand. The numbers are those of
+//! `annals.proto`; a test of the server reads with this what its own code writes.
+
+use std::fmt;
 
 use bytes::{Buf, BufMut, Bytes};
-use bytestring::ByteString;
 use prost::encoding::{
-    DecodeContext, WireType, bytes as raw, decode_key, fixed64, int64, skip_field, string, uint64,
+    DecodeContext, WireType, bytes as raw, decode_key, decode_varint, fixed64, int64, skip_field,
+    string, uint64,
 };
 use prost::{DecodeError, Message};
 
 /// An event as it was recorded. Whoever keeps one keeps the message that it came in, some 64 KiB: copy what is kept long.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct RecordedEvent {
-    /// A UUID.
-    pub id: ByteString,
-    /// The stream that it stands in.
-    pub stream: ByteString,
     /// Its number in the stream.
     pub revision: u64,
     /// Its place in the whole log.
     pub position: u64,
-    /// `context.Name`.
-    pub r#type: ByteString,
     /// When it was recorded: microseconds since 1970-01-01 UTC.
     pub time_micros: i64,
     /// The CRC-64-AVRO fingerprint of the writer schema; 0 for bytes that are not Avro.
     pub schema: u64,
+    id: Span,
+    stream: Span,
+    event_type: Span,
+    metadata_json: Span,
+    data: Span,
+    json: Span,
+    /// Its part of the message, which all of these are in.
+    bytes: Bytes,
+}
+
+/// Where something stands in an event's part of the message; nowhere, where it is empty.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Span {
+    begin: u32,
+    end: u32,
+}
+
+impl RecordedEvent {
+    /// A UUID.
+    pub fn id(&self) -> &str {
+        self.text(self.id)
+    }
+
+    /// The stream that it stands in.
+    pub fn stream(&self) -> &str {
+        self.text(self.stream)
+    }
+
+    /// `context.Name`.
+    pub fn event_type(&self) -> &str {
+        self.text(self.event_type)
+    }
+
     /// Correlation, causation, actor, tenant, trace and tags: a JSON object. Empty: none of them.
-    pub metadata_json: Bytes,
+    pub fn metadata_json(&self) -> &[u8] {
+        self.slice(self.metadata_json)
+    }
+
     /// The payload as stored.
-    pub data: Bytes,
+    pub fn data(&self) -> &[u8] {
+        self.slice(self.data)
+    }
+
     /// The payload as JSON.
-    pub json: Bytes,
+    pub fn json(&self) -> &[u8] {
+        self.slice(self.json)
+    }
+
+    fn slice(&self, span: Span) -> &[u8] {
+        &self.bytes[span.begin as usize..span.end as usize]
+    }
+
+    fn text(&self, span: Span) -> &str {
+        std::str::from_utf8(self.slice(span)).expect("it was checked as it came")
+    }
+}
+
+impl fmt::Debug for RecordedEvent {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("RecordedEvent")
+            .field("id", &self.id())
+            .field("stream", &self.stream())
+            .field("revision", &self.revision)
+            .field("position", &self.position)
+            .field("event_type", &self.event_type())
+            .field("time_micros", &self.time_micros)
+            .field("schema", &self.schema)
+            .field("metadata_json", &Bytes::copy_from_slice(self.metadata_json()))
+            .field("data", &Bytes::copy_from_slice(self.data()))
+            .field("json", &Bytes::copy_from_slice(self.json()))
+            .finish()
+    }
 }
 
 /// A part of what a read finds.
@@ -118,41 +180,65 @@ impl RecordedEvent {
         let mut bytes = Bytes::new();
         raw::merge(wire_type, &mut bytes, message, context.clone())?;
         let mut event = RecordedEvent::default();
-        while bytes.has_remaining() {
-            let (field, wire_type) = decode_key(&mut bytes)?;
-            let (from, context) = (&mut bytes, context.clone());
+        let mut rest = &bytes[..];
+        while rest.has_remaining() {
+            let (field, wire_type) = decode_key(&mut rest)?;
+            let context = context.clone();
             match field {
-                1 => event.id = text(wire_type, from, context)?,
-                2 => event.stream = text(wire_type, from, context)?,
-                3 => uint64::merge(wire_type, &mut event.revision, from, context)?,
-                4 => uint64::merge(wire_type, &mut event.position, from, context)?,
-                5 => event.r#type = text(wire_type, from, context)?,
-                6 => int64::merge(wire_type, &mut event.time_micros, from, context)?,
-                7 => fixed64::merge(wire_type, &mut event.schema, from, context)?,
-                8 => raw::merge(wire_type, &mut event.metadata_json, from, context)?,
-                9 => raw::merge(wire_type, &mut event.data, from, context)?,
-                10 => raw::merge(wire_type, &mut event.json, from, context)?,
-                _ => skip_field(wire_type, field, from, context)?,
+                1 => event.id = text(wire_type, &bytes, &mut rest, context)?,
+                2 => event.stream = text(wire_type, &bytes, &mut rest, context)?,
+                3 => uint64::merge(wire_type, &mut event.revision, &mut rest, context)?,
+                4 => uint64::merge(wire_type, &mut event.position, &mut rest, context)?,
+                5 => event.event_type = text(wire_type, &bytes, &mut rest, context)?,
+                6 => int64::merge(wire_type, &mut event.time_micros, &mut rest, context)?,
+                7 => fixed64::merge(wire_type, &mut event.schema, &mut rest, context)?,
+                8 => event.metadata_json = span(wire_type, &bytes, &mut rest, context)?,
+                9 => event.data = span(wire_type, &bytes, &mut rest, context)?,
+                10 => event.json = span(wire_type, &bytes, &mut rest, context)?,
+                _ => skip_field(wire_type, field, &mut rest, context)?,
             }
         }
+        event.bytes = bytes;
         Ok(event)
     }
 }
 
-/// A field of text.
+/// Where a field of text stands, of which `rest` is what follows its key.
 fn text(
     wire_type: WireType,
-    from: &mut Bytes,
+    event: &[u8],
+    rest: &mut &[u8],
     context: DecodeContext,
-) -> Result<ByteString, DecodeError> {
-    let mut bytes = Bytes::new();
-    raw::merge(wire_type, &mut bytes, from, context.clone())?;
-    ByteString::try_from(bytes).or_else(|_| {
-        // Nobody but prost can make the error for what is not UTF-8, such as this text of one byte.
-        let mut text = String::new();
-        string::merge(wire_type, &mut text, &mut &[1, 0xff][..], context)?;
-        Ok(text.into())
-    })
+) -> Result<Span, DecodeError> {
+    let mut field = *rest;
+    let span = span(wire_type, event, rest, context.clone())?;
+    if std::str::from_utf8(&event[span.begin as usize..span.end as usize]).is_err() {
+        // Nobody but prost can make the error.
+        string::merge(wire_type, &mut String::new(), &mut field, context)?;
+    }
+    Ok(span)
+}
+
+/// Where a field of bytes stands.
+fn span(
+    wire_type: WireType,
+    event: &[u8],
+    rest: &mut &[u8],
+    context: DecodeContext,
+) -> Result<Span, DecodeError> {
+    let mut field = *rest;
+    let found = (wire_type == WireType::LengthDelimited).then(|| {
+        let length = usize::try_from(decode_varint(rest).ok()?).ok()?;
+        let begin = event.len() - rest.len();
+        *rest = rest.get(length..)?;
+        Some(Span { begin: u32::try_from(begin).ok()?, end: u32::try_from(begin + length).ok()? })
+    });
+    let Some(Some(span)) = found else {
+        // The same with its error.
+        raw::merge(wire_type, &mut Vec::new(), &mut field, context)?;
+        return Ok(Span::default());
+    };
+    Ok(span)
 }
 
 #[cfg(test)]
@@ -167,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_passed_over_and_what_is_known_is_a_slice() {
+    fn what_is_not_known_is_passed_over_and_what_is_known_stays_where_it_came() {
         let mut event = field(2, b"note-1");
         event.extend(field(99, b"of a later version"));
         uint64::encode(4, &7, &mut event);
@@ -177,10 +263,10 @@ mod tests {
         let message = Bytes::from(message);
         let read = ReadResponse::decode(message.clone()).expect("a right message");
         let [event] = read.events.as_slice() else { panic!("{read:?}") };
-        assert_eq!((&*event.stream, event.position, read.through), ("note-1", 7, Some(300)));
-        assert_eq!(event.data, "payload");
+        assert_eq!((event.stream(), event.position, read.through), ("note-1", 7, Some(300)));
+        assert_eq!((event.id(), event.data()), ("", &b"payload"[..]));
         let range = message.as_ptr_range();
-        assert!(range.contains(&event.data.as_ptr()) && range.contains(&event.stream.as_ptr()));
+        assert!(range.contains(&event.data().as_ptr()) && range.contains(&event.stream().as_ptr()));
     }
 
     #[test]
@@ -198,5 +284,10 @@ mod tests {
         encode_key(EVENTS, WireType::Varint, &mut kind);
         kind.push(1);
         EventBatch::decode(kind.as_slice()).expect_err("an event is no number");
+        for name in [2, 9] {
+            let mut kind = Vec::new();
+            uint64::encode(name, &7, &mut kind);
+            EventBatch::decode(field(EVENTS, &kind).as_slice()).expect_err("nor is what it holds");
+        }
     }
 }

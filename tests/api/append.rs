@@ -9,6 +9,7 @@ use annals_client::proto::{
 };
 use annals_client::{ApiKey, AppendStream, Client, ClientError, ConnectOptions, Flush, Problem};
 use annals_core::DomainEvent;
+use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
 use tonic::Code;
 use uuid::Uuid;
@@ -108,9 +109,9 @@ async fn an_append_is_stored_once_and_only_where_it_was_expected() {
     let events = read(&client, stream, vec![]).await;
     assert_eq!(events.len(), 2);
     assert_eq!(events[1].position, position);
-    assert_eq!((&*events[0].id, &events[0].data), (first.id.as_str(), &first.data));
+    assert_eq!((events[0].id(), events[0].data()), (first.id.as_str(), &first.data[..]));
     let metadata: serde_json::Value =
-        serde_json::from_slice(&events[0].metadata_json).expect("JSON");
+        serde_json::from_slice(events[0].metadata_json()).expect("JSON");
     assert_eq!(metadata, serde_json::json!({"actor": "ann", "tags": ["reader:1"]}));
     assert_eq!(read(&client, "note-append-2", vec![]).await.len(), 1);
 }
@@ -133,7 +134,7 @@ async fn an_append_goes_through_while_its_condition_holds() {
     refused(client.append(late).await, Code::Aborted, "condition-failed");
     let names: Vec<_> = read(&client, "", vec![tagged("name:ann")]).await;
     assert_eq!(names.len(), 2);
-    assert_eq!(names[1].id, knowing.writes[0].events[0].id);
+    assert_eq!(names[1].id(), knowing.writes[0].events[0].id);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -163,13 +164,13 @@ async fn what_the_log_would_not_understand_is_refused() {
     // The bytes of a known schema go in as they are.
     let recorded = read(&client, "account-append-1", vec![]).await.remove(0);
     let copied = NewEvent {
-        r#type: recorded.r#type.to_string(),
+        r#type: recorded.event_type().to_owned(),
         schema: recorded.schema,
-        data: recorded.data.clone(),
+        data: Bytes::copy_from_slice(recorded.data()),
         ..note(&[])
     };
     client.append(to("note-copy", ANY, vec![copied])).await.expect("a known schema");
-    assert_eq!(read(&client, "note-copy", vec![]).await[0].data, recorded.data);
+    assert_eq!(read(&client, "note-copy", vec![]).await[0].data(), recorded.data());
 }
 
 /// Sends a thousand appends before it looks at an answer; gives the positions in the order of sending.

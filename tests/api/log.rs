@@ -80,9 +80,9 @@ async fn a_subscription_goes_on_live_without_a_seam() {
         match message.content.expect("content") {
             Content::Batch(batch) => {
                 for event in batch.events {
-                    assert!(event.position >= position && !event.data.is_empty());
+                    assert!(event.position >= position && !event.data().is_empty());
                     assert_ne!(event.schema, 0);
-                    let json: Value = serde_json::from_slice(&event.json).expect("JSON");
+                    let json: Value = serde_json::from_slice(event.json()).expect("JSON");
                     amounts.push(json["amount"].as_str().expect("text").to_owned());
                 }
             }

@@ -8,6 +8,7 @@ use annals_core::{
     Append, Appended, EventId, EventType, ExpectedRevision, NewEvent, Position, RecordedEvent,
     Revision, SchemaFingerprint, StreamName, StreamWrite, Timestamp,
 };
+use bytes::Bytes;
 use uuid::Uuid;
 
 pub(crate) fn request(append: &Append) -> AppendRequest {
@@ -45,17 +46,17 @@ pub(crate) fn answer(response: AppendResponse) -> Appended {
     Appended { position: response.position.map(Position), revisions: revisions.collect() }
 }
 
-pub(crate) fn recorded(event: proto::RecordedEvent) -> RecordedEvent {
-    assert!(event.json.is_empty(), "nobody asked for it: {event:?}");
+pub(crate) fn recorded(event: &proto::RecordedEvent) -> RecordedEvent {
+    assert!(event.json().is_empty(), "nobody asked for it: {event:?}");
     RecordedEvent {
-        id: EventId(Uuid::try_parse(&event.id).expect("a UUID")),
-        stream: StreamName::new(event.stream).expect("a valid name"),
+        id: EventId(Uuid::try_parse(event.id()).expect("a UUID")),
+        stream: StreamName::new(event.stream()).expect("a valid name"),
         revision: Revision(event.revision),
         position: Position(event.position),
-        event_type: EventType::new(event.r#type).expect("a valid name"),
+        event_type: EventType::new(event.event_type()).expect("a valid name"),
         time: Timestamp(event.time_micros),
         schema: SchemaFingerprint(event.schema),
-        metadata: event.metadata_json,
-        data: event.data,
+        metadata: Bytes::copy_from_slice(event.metadata_json()),
+        data: Bytes::copy_from_slice(event.data()),
     }
 }

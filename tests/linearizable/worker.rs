@@ -218,7 +218,7 @@ impl Worker {
         };
         let Ok(Ok(batches)) = timeout(PATIENCE, reading).await else { return };
         let events = batches.into_iter().flat_map(|batch| batch.events);
-        let events: Vec<RecordedEvent> = events.map(messages::recorded).collect();
+        let events: Vec<RecordedEvent> = events.map(|event| messages::recorded(&event)).collect();
         if let (Some(stream), Some(newest)) = (&stream, events.first()) {
             self.heads.insert(stream.clone(), newest.revision);
         }

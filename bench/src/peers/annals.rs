@@ -76,7 +76,7 @@ impl Peer for Annals {
             batches.message().await.map_err(PeerError::call("reading Annals"))?
         {
             for event in &batch.events {
-                check(last < Some(event.position), event.data.len());
+                check(last < Some(event.position), event.data().len());
                 last = Some(event.position);
             }
             events += batch.events.len() as u64;
