@@ -1,27 +1,37 @@
-//! A connection that is read in turns. HTTP/2 parses all that a socket holds in one go, and its h2 ends a connection on which
-//! many small frames wait to be taken: with a client that sends each event of an append as a frame of its own, as KurrentDB's
-//! for Go does, what waits would only be what nobody had the time to take. So after a stretch of bytes the others run.
+//! A connection in turns. HTTP/2 parses all that a socket holds in one go, and its h2 ends a connection on which many small
+//! frames wait to be taken: with a client that sends each event of an append as a frame of its own, as KurrentDB's for Go does,
+//! what waits would only be what nobody had the time to take. So after a stretch of bytes the others run. And it writes each
+//! frame by itself, of 16 KiB with most clients, each of which wakes the client: what a turn writes goes out together.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The most bytes of a turn, about. Frames of one byte each, which are dearest, come to 1.7 MB by the count of h2, which takes
-/// half of the connection's window.
+/// The most bytes that a turn reads, about. Frames of one byte each, which are dearest, come to 1.7 MB by the count of h2, which
+/// takes half of the connection's window.
 const TURN_BYTES: usize = 64 << 10;
+/// From how many bytes on what is written is not kept for more.
+const HELD_BYTES: usize = 64 << 10;
+/// A write of fewer bytes is no part of something large, and is flushed when that is asked.
+const PART_BYTES: usize = 8 << 10;
 
 /// The connection.
 pub(super) struct Turns<S> {
     socket: S,
     /// How many bytes this turn has read.
     taken: usize,
+    /// What was written and is not on its way yet.
+    held: BytesMut,
+    /// The last write was part of something large, whose next part may come before it is asked to flush again.
+    goes_on: bool,
 }
 
 impl<S> Turns<S> {
     pub(super) fn new(socket: S) -> Turns<S> {
-        Turns { socket, taken: 0 }
+        Turns { socket, taken: 0, held: BytesMut::new(), goes_on: false }
     }
 }
 
@@ -44,13 +54,26 @@ impl<S: AsyncRead + Unpin> AsyncRead for Turns<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> Turns<S> {
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.held.is_empty() {
+            let written = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.held))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.held.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncWrite + Unpin> AsyncWrite for Turns<S> {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -58,18 +81,36 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Turns<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+        let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
+        if self.held.len() + bytes > HELD_BYTES {
+            ready!(self.poll_drain(cx))?;
+        }
+        self.goes_on = bytes >= PART_BYTES;
+        if bytes > HELD_BYTES || (self.held.is_empty() && !self.goes_on) {
+            return Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        }
+        for slice in slices {
+            self.held.extend_from_slice(slice);
+        }
+        Poll::Ready(Ok(bytes))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.held.is_empty() && std::mem::take(&mut self.goes_on) {
+            // HTTP/2 flushes behind each frame, and once more behind the last. Whoever does not is woken to do so.
+            cx.waker().wake_by_ref();
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.poll_drain(cx))?;
         Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
@@ -78,7 +119,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Turns<S> {
 mod tests {
     use super::*;
     use futures::FutureExt;
-    use tokio::io::AsyncReadExt;
+    use futures::future::poll_fn;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test]
     async fn who_sends_much_is_read_a_stretch_at_a_time_and_whole() {
@@ -99,5 +144,100 @@ mod tests {
         let mut read = Vec::new();
         connection.read_to_end(&mut read).await.expect("each turn wakes the next");
         assert_eq!(read, sent);
+    }
+
+    /// A socket that keeps its writes apart and takes at most so many bytes at once.
+    struct Socket {
+        writes: Vec<Vec<u8>>,
+        at_once: usize,
+    }
+
+    impl AsyncWrite for Socket {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let taken = bytes.len().min(self.at_once);
+            self.writes.push(bytes[..taken].to_vec());
+            Poll::Ready(Ok(taken))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn connection(at_once: usize) -> Turns<Socket> {
+        Turns::new(Socket { writes: Vec::new(), at_once })
+    }
+
+    /// Writes a frame of so many bytes and flushes, as HTTP/2 does.
+    async fn frame(connection: &mut Turns<Socket>, byte: u8, size: usize) {
+        connection.write_all(&vec![byte; size]).await.expect("it is taken");
+        connection.flush().await.expect("it goes on");
+    }
+
+    fn sizes(connection: &Turns<Socket>) -> Vec<usize> {
+        connection.socket.writes.iter().map(Vec::len).collect()
+    }
+
+    #[tokio::test]
+    async fn the_parts_of_something_large_go_out_together_and_in_order() {
+        let mut connection = connection(usize::MAX);
+        for byte in 0..6 {
+            frame(&mut connection, byte, 16 << 10).await;
+        }
+        assert_eq!(sizes(&connection), [64 << 10], "no more is kept than so much");
+        connection.flush().await.expect("behind the last");
+        assert_eq!(sizes(&connection), [64 << 10, 32 << 10]);
+
+        // What is small goes out when that is asked, with all before it.
+        frame(&mut connection, 6, 16 << 10).await;
+        frame(&mut connection, 7, 10).await;
+        frame(&mut connection, 8, 10).await;
+        // And what is larger than what is kept, behind that.
+        frame(&mut connection, 9, 16 << 10).await;
+        frame(&mut connection, 10, 100 << 10).await;
+        assert_eq!(sizes(&connection)[2..], [(16 << 10) + 10, 10, 16 << 10, 100 << 10]);
+        let written = connection.socket.writes.concat();
+        assert!(written.is_sorted(), "in order");
+    }
+
+    #[tokio::test]
+    async fn what_a_socket_takes_in_pieces_and_the_end_lose_nothing() {
+        let mut connection = connection(1000);
+        for byte in 0..7 {
+            frame(&mut connection, byte, 16 << 10).await;
+        }
+        connection.shutdown().await.expect("it ends");
+        let written = connection.socket.writes.concat();
+        let sent: Vec<_> = (0..7).flat_map(|byte| vec![byte; 16 << 10]).collect();
+        assert!(written == sent);
+    }
+
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Woken>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_flushes_once_is_woken_to_flush_again() {
+        let mut connection = connection(usize::MAX);
+        connection.write_all(&[1; 16 << 10]).await.expect("it is taken");
+        let woken = Arc::new(Woken(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = Context::from_waker(&waker);
+        assert!(Pin::new(&mut connection).poll_flush(&mut cx).is_ready());
+        assert_eq!((woken.0.load(Ordering::Relaxed), connection.socket.writes.len()), (1, 0));
+        poll_fn(|cx| Pin::new(&mut connection).poll_flush(cx)).await.expect("it is open");
+        assert_eq!(sizes(&connection), [16 << 10]);
     }
 }

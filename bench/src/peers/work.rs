@@ -14,6 +14,8 @@ pub(crate) enum Work {
     Single,
     /// One event a request, many connections with a stream each.
     ManyStreams,
+    /// The same of as many callers, over few connections with a stream each.
+    FewStreams,
     /// One event a request, one stream with many requests in flight.
     OneStream,
     /// One event a call, with a tag that no event may have yet.
@@ -47,8 +49,14 @@ pub(crate) fn payload() -> Bytes {
 
 impl Work {
     /// What begins with a load on an empty store, in the order in which it is done.
-    pub(crate) const LOADS: [Work; 5] =
-        [Work::Single, Work::ManyStreams, Work::OneStream, Work::Condition, Work::Hundred];
+    pub(crate) const LOADS: [Work; 6] = [
+        Work::Single,
+        Work::ManyStreams,
+        Work::FewStreams,
+        Work::OneStream,
+        Work::Condition,
+        Work::Hundred,
+    ];
 
     /// The load; none for what is measured after another's.
     pub(crate) fn load(self) -> Option<Load> {
@@ -58,6 +66,7 @@ impl Work {
         match self {
             Work::Single => load(64, 1, false, None),
             Work::ManyStreams => load(64, 1, false, Some(1)),
+            Work::FewStreams => load(4, 1, false, Some(16)),
             Work::OneStream => load(1, 1, false, Some(1_024)),
             Work::Condition => load(64, 1, true, None),
             Work::Hundred => load(16, 100, false, None),
@@ -69,7 +78,7 @@ impl Work {
     pub(crate) fn suits(self, system: System) -> bool {
         match self {
             Work::Single | Work::Hundred | Work::Bytes => true,
-            Work::ManyStreams | Work::OneStream => system == System::Annals,
+            Work::ManyStreams | Work::FewStreams | Work::OneStream => system == System::Annals,
             Work::Condition | Work::ReadAll => system != System::Postgres,
         }
     }
@@ -77,7 +86,7 @@ impl Work {
     /// The measurement of the others that this one is held against.
     pub(crate) fn against(self) -> Work {
         match self {
-            Work::ManyStreams | Work::OneStream => Work::Single,
+            Work::ManyStreams | Work::FewStreams | Work::OneStream => Work::Single,
             Work::Single | Work::Condition | Work::Hundred | Work::ReadAll | Work::Bytes => self,
         }
     }
@@ -87,6 +96,7 @@ impl Work {
         match self {
             Work::Single => "append, 64 connections x 1 event",
             Work::ManyStreams => "append stream, 64 connections x 1 in flight",
+            Work::FewStreams => "append stream, 4 connections x 16 in flight",
             Work::OneStream => "append stream, 1 connection x 1,024 in flight",
             Work::Condition => "append with a condition, 64 connections x 1 event",
             Work::Hundred => "append, 16 connections x 100 events",
@@ -101,6 +111,7 @@ impl Work {
             Work::Bytes => "bytes",
             Work::Single
             | Work::ManyStreams
+            | Work::FewStreams
             | Work::OneStream
             | Work::Condition
             | Work::Hundred
@@ -118,7 +129,7 @@ impl Work {
             (Work::Bytes, System::Umadb) => "its file, without zeros at the end",
             (Work::Single, System::Postgres) => "one insert a commit, Unix socket",
             (_, System::Postgres) => "one insert of many rows a commit, Unix socket",
-            (Work::ManyStreams | Work::OneStream, _) => "gRPC, bidirectional",
+            (Work::ManyStreams | Work::FewStreams | Work::OneStream, _) => "gRPC, bidirectional",
             (Work::ReadAll, _) => "gRPC, batches, from the page cache",
             (Work::Condition, _) => "gRPC, unary, no event may have the tag",
             (Work::Single | Work::Hundred, _) => "gRPC, unary",
