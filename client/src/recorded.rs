@@ -92,7 +92,7 @@ impl fmt::Debug for RecordedEvent {
             .field("metadata_json", &Bytes::copy_from_slice(self.metadata_json()))
             .field("data", &Bytes::copy_from_slice(self.data()))
             .field("json", &Bytes::copy_from_slice(self.json()))
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

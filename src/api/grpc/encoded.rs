@@ -233,6 +233,17 @@ mod tests {
         }
     }
 
+    /// Checks all but the payload, and answers its two forms.
+    fn payload(event: &Read, position: u64) -> [&[u8]; 2] {
+        assert_eq!(event.id(), "67e55044-10b1-426f-9247-bb680e5fe0c8");
+        assert_eq!((event.stream(), event.event_type()), ("note-1", "note.Taken"));
+        assert_eq!((event.revision, event.position, event.schema), (position, position, position));
+        assert_eq!(event.time_micros, -7);
+        let metadata = if position == 0 { "" } else { r#"{"actor":"ann"}"# };
+        assert_eq!(event.metadata_json(), metadata.as_bytes());
+        [event.data(), event.json()]
+    }
+
     #[test]
     fn what_is_written_is_what_the_generated_code_reads() {
         let batch = Arc::new([0, 300, 9, 10].map(event).to_vec());
@@ -243,19 +254,6 @@ mod tests {
             }
             message
         };
-        /// Checks all but the payload, and answers its two forms.
-        fn payload(event: &Read, position: u64) -> [&[u8]; 2] {
-            assert_eq!(event.id(), "67e55044-10b1-426f-9247-bb680e5fe0c8");
-            assert_eq!((event.stream(), event.event_type()), ("note-1", "note.Taken"));
-            assert_eq!(
-                (event.revision, event.position, event.schema),
-                (position, position, position)
-            );
-            assert_eq!(event.time_micros, -7);
-            let metadata = if position == 0 { "" } else { r#"{"actor":"ann"}"# };
-            assert_eq!(event.metadata_json(), metadata.as_bytes());
-            [event.data(), event.json()]
-        }
         let read = |message: EventMessage| {
             let bytes = message.encode_to_vec();
             assert_eq!(bytes.len(), message.encoded_len());
