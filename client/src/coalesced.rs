@@ -6,48 +6,31 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf};
 
 /// From how many bytes on a write goes out without waiting.
 const BUFFER_BYTES: usize = 128 << 10;
 
 /// The connection.
 pub(crate) struct Coalesced<S> {
-    socket: S,
-    buffer: BytesMut,
+    socket: BufWriter<S>,
     /// A flush has waited its turn.
     waited: bool,
 }
 
-impl<S: AsyncWrite + Unpin> Coalesced<S> {
+impl<S: AsyncWrite> Coalesced<S> {
     pub(crate) fn new(socket: S) -> Coalesced<S> {
-        Coalesced { socket, buffer: BytesMut::with_capacity(BUFFER_BYTES), waited: false }
-    }
-
-    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.buffer.is_empty() {
-            let written = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.buffer))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.buffer.advance(written);
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.buffer.len() < BUFFER_BYTES { Poll::Ready(Ok(())) } else { self.poll_drain(cx) }
+        Coalesced { socket: BufWriter::with_capacity(BUFFER_BYTES, socket), waited: false }
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Coalesced<S> {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -55,40 +38,30 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Coalesced<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_room(cx))?;
-        let before = self.buffer.len();
-        for slice in slices {
-            let room = BUFFER_BYTES - self.buffer.len();
-            self.buffer.extend_from_slice(&slice[..slice.len().min(room)]);
-            if slice.len() > room {
-                break;
-            }
-        }
-        Poll::Ready(Ok(self.buffer.len() - before))
+        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        self.socket.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.waited && !self.buffer.is_empty() {
+        if !self.waited && !self.socket.buffer().is_empty() {
             self.waited = true;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        ready!(self.poll_drain(cx))?;
+        ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
         self.waited = false;
-        Pin::new(&mut self.socket).poll_flush(cx)
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_drain(cx))?;
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Coalesced<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Coalesced<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -144,13 +117,13 @@ mod tests {
         connection.write_all(b"body").await.expect("room");
         connection.flush().await.expect("it flushes");
         assert_eq!(
-            (connection.socket.taken.as_slice(), connection.socket.writes),
+            (connection.socket.get_ref().taken.as_slice(), connection.socket.get_ref().writes),
             (&b"headbody"[..], 1)
         );
         connection.write_all(b"next").await.expect("room");
         assert!(connection.flush().now_or_never().is_none(), "every first flush waits");
         connection.flush().await.expect("it flushes");
-        assert_eq!(connection.socket.writes, 2);
+        assert_eq!(connection.socket.get_ref().writes, 2);
     }
 
     #[tokio::test]
@@ -161,7 +134,7 @@ mod tests {
         let parts = [IoSlice::new(b"one"), IoSlice::new(b"two")];
         assert_eq!(connection.write_vectored(&parts).await.expect("room"), 6);
         connection.flush().await.expect("it flushes");
-        assert_eq!(connection.socket.taken, [&bytes[..], b"onetwo"].concat());
+        assert_eq!(connection.socket.get_ref().taken, [&bytes[..], b"onetwo"].concat());
     }
 
     #[tokio::test]

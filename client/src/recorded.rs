@@ -227,18 +227,22 @@ fn span(
     context: DecodeContext,
 ) -> Result<Span, DecodeError> {
     let mut field = *rest;
-    let found = (wire_type == WireType::LengthDelimited).then(|| {
-        let length = usize::try_from(decode_varint(rest).ok()?).ok()?;
-        let begin = event.len() - rest.len();
-        *rest = rest.get(length..)?;
-        Some(Span { begin: u32::try_from(begin).ok()?, end: u32::try_from(begin + length).ok()? })
-    });
-    let Some(Some(span)) = found else {
-        // The same with its error.
-        raw::merge(wire_type, &mut Vec::new(), &mut field, context)?;
-        return Ok(Span::default());
-    };
-    Ok(span)
+    if wire_type == WireType::LengthDelimited
+        && let Some(span) = next_span(event, rest)
+    {
+        return Ok(span);
+    }
+    // The same with its error.
+    raw::merge(wire_type, &mut Vec::new(), &mut field, context)?;
+    Ok(Span::default())
+}
+
+/// Where the bytes stand whose length comes next; nothing where they are not all there.
+fn next_span(event: &[u8], rest: &mut &[u8]) -> Option<Span> {
+    let length = usize::try_from(decode_varint(rest).ok()?).ok()?;
+    let begin = event.len() - rest.len();
+    *rest = rest.get(length..)?;
+    Some(Span { begin: u32::try_from(begin).ok()?, end: u32::try_from(begin + length).ok()? })
 }
 
 #[cfg(test)]

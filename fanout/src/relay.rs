@@ -237,9 +237,9 @@ impl Supervisor {
             let trouble = chain(&error);
             let passes = matches!(error.family(), Family::Unavailable | Family::Conflict);
             if passes && attempts < 10 {
-                tracing::warn!(trouble, attempts, ?pause, "the relay begins again");
+                tracing::warn!(error = trouble, attempts, ?pause, "the relay begins again");
             } else {
-                tracing::error!(trouble, attempts, ?pause, "the relay begins again");
+                tracing::error!(error = trouble, attempts, ?pause, "the relay begins again");
             }
             metrics::counter!("annals_relay_restarts_total").increment(1);
             let error = Some(Arc::new(error));

@@ -5,10 +5,9 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf};
 
 /// The most bytes that a turn reads, about. Frames of one byte each, which are dearest, come to 1.7 MB by the count of h2, which
 /// takes half of the connection's window.
@@ -20,22 +19,21 @@ const PART_BYTES: usize = 8 << 10;
 
 /// The connection.
 pub(super) struct Turns<S> {
-    socket: S,
+    /// It holds what was written and is not on its way yet.
+    socket: BufWriter<S>,
     /// How many bytes this turn has read.
     taken: usize,
-    /// What was written and is not on its way yet.
-    held: BytesMut,
     /// The last write was part of something large, whose next part may come before it is asked to flush again.
     goes_on: bool,
 }
 
-impl<S> Turns<S> {
+impl<S: AsyncWrite> Turns<S> {
     pub(super) fn new(socket: S) -> Turns<S> {
-        Turns { socket, taken: 0, held: BytesMut::new(), goes_on: false }
+        Turns { socket: BufWriter::with_capacity(HELD_BYTES, socket), taken: 0, goes_on: false }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Turns<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Turns<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -54,19 +52,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Turns<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Turns<S> {
-    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.held.is_empty() {
-            let written = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.held))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.held.advance(written);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
 impl<S: AsyncWrite + Unpin> AsyncWrite for Turns<S> {
     fn poll_write(
         self: Pin<&mut Self>,
@@ -81,36 +66,24 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Turns<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
-        if self.held.len() + bytes > HELD_BYTES {
-            ready!(self.poll_drain(cx))?;
-        }
-        self.goes_on = bytes >= PART_BYTES;
-        if bytes > HELD_BYTES || (self.held.is_empty() && !self.goes_on) {
-            return Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
-        }
-        for slice in slices {
-            self.held.extend_from_slice(slice);
-        }
-        Poll::Ready(Ok(bytes))
+        self.goes_on = slices.iter().map(|slice| slice.len()).sum::<usize>() >= PART_BYTES;
+        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        self.socket.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.held.is_empty() && std::mem::take(&mut self.goes_on) {
+        if !self.socket.buffer().is_empty() && std::mem::take(&mut self.goes_on) {
             // HTTP/2 flushes behind each frame, and once more behind the last. Whoever does not is woken to do so.
             cx.waker().wake_by_ref();
             return Poll::Ready(Ok(()));
         }
-        ready!(self.poll_drain(cx))?;
         Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_drain(cx))?;
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
@@ -128,7 +101,7 @@ mod tests {
     #[tokio::test]
     async fn who_sends_much_is_read_a_stretch_at_a_time_and_whole() {
         let sent: Vec<u8> = (0..=250).cycle().take(3 * TURN_BYTES + 17).collect();
-        let mut connection = Turns::new(&sent[..]);
+        let mut connection = Turns::new(tokio::io::join(&sent[..], tokio::io::sink()));
         let (mut read, mut turns) = (Vec::new(), 0);
         while read.len() < sent.len() {
             let mut some = vec![0; TURN_BYTES / 4];
@@ -140,7 +113,7 @@ mod tests {
         assert_eq!(turns, 3);
         assert_eq!(read, sent);
 
-        let mut connection = Turns::new(&sent[..]);
+        let mut connection = Turns::new(tokio::io::join(&sent[..], tokio::io::sink()));
         let mut read = Vec::new();
         connection.read_to_end(&mut read).await.expect("each turn wakes the next");
         assert_eq!(read, sent);
@@ -183,7 +156,7 @@ mod tests {
     }
 
     fn sizes(connection: &Turns<Socket>) -> Vec<usize> {
-        connection.socket.writes.iter().map(Vec::len).collect()
+        connection.socket.get_ref().writes.iter().map(Vec::len).collect()
     }
 
     #[tokio::test]
@@ -204,7 +177,7 @@ mod tests {
         frame(&mut connection, 9, 16 << 10).await;
         frame(&mut connection, 10, 100 << 10).await;
         assert_eq!(sizes(&connection)[2..], [(16 << 10) + 10, 10, 16 << 10, 100 << 10]);
-        let written = connection.socket.writes.concat();
+        let written = connection.socket.get_ref().writes.concat();
         assert!(written.is_sorted(), "in order");
     }
 
@@ -215,7 +188,7 @@ mod tests {
             frame(&mut connection, byte, 16 << 10).await;
         }
         connection.shutdown().await.expect("it ends");
-        let written = connection.socket.writes.concat();
+        let written = connection.socket.get_ref().writes.concat();
         let sent: Vec<_> = (0..7).flat_map(|byte| vec![byte; 16 << 10]).collect();
         assert!(written == sent);
     }
@@ -236,7 +209,10 @@ mod tests {
         let waker = Waker::from(Arc::clone(&woken));
         let mut cx = Context::from_waker(&waker);
         assert!(Pin::new(&mut connection).poll_flush(&mut cx).is_ready());
-        assert_eq!((woken.0.load(Ordering::Relaxed), connection.socket.writes.len()), (1, 0));
+        assert_eq!(
+            (woken.0.load(Ordering::Relaxed), connection.socket.get_ref().writes.len()),
+            (1, 0)
+        );
         poll_fn(|cx| Pin::new(&mut connection).poll_flush(cx)).await.expect("it is open");
         assert_eq!(sizes(&connection), [16 << 10]);
     }
