@@ -72,6 +72,12 @@ pub trait AppendView {
         id: EventId,
     ) -> Result<Option<(Revision, Position)>, AppendError>;
 
+    /// False only for an id of the append that is checked that neither stands in the log, as far as the store remembers, nor
+    /// comes twice in the append.
+    fn may_be_known(&self, _id: &EventId) -> bool {
+        true
+    }
+
     /// The position of an event that the condition excludes.
     ///
     /// # Errors
@@ -94,7 +100,7 @@ pub enum Checked {
 /// [`AppendError::Malformed`], [`AppendError::PartlyRepeated`], [`AppendError::Conflict`],
 /// [`AppendError::ConditionFailed`], and the view's.
 pub fn check_append(append: &AppendHead, view: &impl AppendView) -> Result<Checked, AppendError> {
-    let streams = check_form(append)?;
+    let streams = check_form(append, view)?;
     let known = known_by_id(append, view)?;
     if !append.writes.iter().any(WriteHead::goes_by_place) {
         match known {
@@ -146,10 +152,13 @@ impl WriteHead {
     }
 }
 
-fn check_form(append: &AppendHead) -> Result<Streams, AppendError> {
+fn check_form(append: &AppendHead, view: &impl AppendView) -> Result<Streams, AppendError> {
     let by_id = || append.writes.iter().filter(|write| !write.goes_by_place());
+    let maybe_known = |write: &WriteHead| -> SmallVec<[EventId; FEW]> {
+        write.ids.iter().filter(|id| view.may_be_known(id)).copied().collect()
+    };
     for write in by_id() {
-        if let Some(id) = twice(write.ids.iter()) {
+        if let Some(id) = twice(maybe_known(write).iter()) {
             return Err(write.refuse(*id));
         }
     }
@@ -158,8 +167,9 @@ fn check_form(append: &AppendHead) -> Result<Streams, AppendError> {
     }
     let mut met = HashSet::new();
     for write in by_id() {
-        if let Some(id) = write.ids.iter().find(|id| !met.insert((&write.stream, **id))) {
-            return Err(write.refuse(*id));
+        let again = maybe_known(write).into_iter().find(|id| !met.insert((&write.stream, *id)));
+        if let Some(id) = again {
+            return Err(write.refuse(id));
         }
     }
     Ok(Streams::Again)

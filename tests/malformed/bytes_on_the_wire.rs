@@ -11,6 +11,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message as _;
+use prost::encoding::bytes;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tonic::{Code, Status};
@@ -185,6 +186,33 @@ async fn frames_that_are_cut_off_or_lie_are_refused_by_every_method() {
     }
     assert_eq!(world.written(), 0);
     caller.append("a-1", &[3]).await.expect("others are served");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_none_refuses_its_append() {
+    let world = World::start();
+    let caller = world.caller().await;
+    let field = |number: u32, content: &[u8]| {
+        let mut out = Vec::new();
+        bytes::encode(number, &content.to_vec(), &mut out);
+        out
+    };
+    // An `AppendRequest` of a right event and of these bytes.
+    let request = |event: &[u8]| {
+        let right = field(4, &field(2, b"note.Taken"));
+        Bytes::from(field(1, &[field(1, b"note-1"), right, field(4, event)].concat()))
+    };
+    let append = "/annals.v1.Events/Append";
+    for broken in [&b"?"[..], b"\x0a\x7f", b"\x12\x01\xff", b"\x10\x01", &[0xff; 11]] {
+        let status = caller.call(append, vec![request(broken)]).await.expect_err("it is no event");
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        let code = status.metadata().get("annals-code").expect("its code");
+        assert_eq!(code, "malformed-event");
+    }
+    assert_eq!(world.written(), 0);
+    let right = request(&field(2, b"note.Taken"));
+    caller.call(append, vec![right]).await.expect("two right events");
+    assert_eq!(world.written(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

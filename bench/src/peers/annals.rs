@@ -12,11 +12,10 @@ use annals_client::proto::{
 use annals_client::{AppendStream, Client, ConnectOptions};
 use bytes::Bytes;
 use tonic::transport::{Channel, Endpoint};
-use uuid::Uuid;
 
 use super::load::{Caller, Calls, Unary, Window};
 use super::server::{self, Server};
-use super::work::{Load, check, payload};
+use super::work::{Load, check, new_id, payload};
 use super::{Peer, PeerError, System};
 
 /// A running server.
@@ -108,7 +107,7 @@ pub(crate) struct Source {
 impl Source {
     fn event(&self, tags: Vec<String>) -> NewEvent {
         NewEvent {
-            id: Uuid::new_v4().to_string(),
+            id: new_id(),
             r#type: "bench.Measured".to_owned(),
             tags,
             data: self.data.clone(),
@@ -119,7 +118,7 @@ impl Source {
     /// Either plain events of this connection's stream, or one with a tag that no event may have yet.
     fn request(&self) -> AppendRequest {
         let (events, condition) = if self.load.condition {
-            let tag = Uuid::new_v4().to_string();
+            let tag = new_id();
             let item = QueryItem { types: Vec::new(), tags: vec![tag.clone()] };
             let condition = Condition { fail_if_events_match: vec![item], after_position: None };
             (vec![self.event(vec![tag])], Some(condition))

@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use tonic::transport::{Channel, Endpoint};
-use uuid::Uuid;
 
 use super::load::Unary;
 use super::server::{self, Server};
-use super::work::{Load, check, payload};
+use super::work::{Load, check, new_id, payload};
 use super::{Peer, PeerError, System};
 use wire::{AppendCondition, AppendRequest, Client, Event, Query, QueryItem, ReadRequest};
 
@@ -103,7 +102,7 @@ impl Appender {
             kind: "bench.Measured".to_owned(),
             tags: vec![tag],
             data: self.data.clone(),
-            uuid: Uuid::new_v4().to_string(),
+            uuid: new_id(),
         }
     }
 
@@ -113,7 +112,7 @@ impl Appender {
             let events = (0..self.load.events).map(|_| self.event(self.tag.clone())).collect();
             return AppendRequest { events, condition: None };
         }
-        let tag = Uuid::new_v4().to_string();
+        let tag = new_id();
         let item = QueryItem { types: Vec::new(), tags: vec![tag.clone()] };
         let query = Query { items: vec![item] };
         let condition = AppendCondition { fail_if_events_match: Some(query), after: None };

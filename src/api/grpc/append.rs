@@ -7,13 +7,14 @@ use annals_core::{
     StreamWrite,
 };
 use annals_store::protocol::access::tells_of_users;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::events::query;
+use super::new_event;
 use super::proto;
 use super::proto::stream_write::Expected;
 use super::proto::{AppendRequest, AppendResponse, ExpectedState, StreamRevision};
@@ -103,8 +104,7 @@ fn stream_write(
     let expected = expected(write.expected)?;
     let mut events = Vec::with_capacity(write.events.len());
     for event in write.events {
-        let event_type = event_type(schemas, checked, &stream, &event)?;
-        events.push(new_event(event, event_type)?);
+        events.push(new_event(schemas, checked, &stream, event)?);
     }
     Ok(StreamWrite { stream, expected, events })
 }
@@ -140,17 +140,17 @@ fn event_type(
     schemas: &Schemas,
     checked: &mut Option<Checked>,
     stream: &StreamName,
-    event: &proto::NewEvent,
+    event: &new_event::NewEvent<'_>,
 ) -> Result<EventType, Problem> {
     let schema = SchemaFingerprint(event.schema);
     if let Some(last) = checked
-        && last.event_type.as_str() == event.r#type
+        && last.event_type.as_str() == event.event_type
         && last.schema == schema
         && last.stream == *stream
     {
         return Ok(last.event_type.clone());
     }
-    let event_type = EventType::new(&event.r#type)
+    let event_type = EventType::new(event.event_type)
         .map_err(|error| Problem::malformed("wrong-value", error.to_string()))?;
     check_appended(stream, &event_type, schema, schemas)
         .map_err(|error| Problem::of(error.family(), error.code(), &error))?;
@@ -158,22 +158,28 @@ fn event_type(
     Ok(event_type)
 }
 
-fn new_event(event: proto::NewEvent, event_type: EventType) -> Result<NewEvent, Problem> {
+/// The event that the bytes of a `NewEvent` are.
+fn new_event(
+    schemas: &Schemas,
+    checked: &mut Option<Checked>,
+    stream: &StreamName,
+    mut bytes: Bytes,
+) -> Result<NewEvent, Problem> {
+    let event = new_event::NewEvent::read(&bytes)?;
+    let event_type = event_type(schemas, checked, stream, &event)?;
     let id = if event.id.is_empty() {
         Uuid::now_v7()
     } else {
-        Uuid::try_parse(&event.id).map_err(|error| {
+        Uuid::try_parse(event.id).map_err(|error| {
             let detail = format!("the event id {:?} is no UUID: {error}", event.id);
             Problem::malformed("wrong-value", detail)
         })?
     };
-    Ok(NewEvent {
-        id: EventId(id),
-        event_type,
-        schema: SchemaFingerprint(event.schema),
-        metadata: metadata(&event.metadata_json, event.tags)?,
-        data: event.data,
-    })
+    let metadata = metadata(event.metadata_json, &event.tags)?;
+    let (schema, data) = (SchemaFingerprint(event.schema), event.data);
+    bytes.truncate(data.end);
+    bytes.advance(data.start);
+    Ok(NewEvent { id: EventId(id), event_type, schema, metadata, data: bytes })
 }
 
 /// Metadata as a caller writes it.
@@ -186,9 +192,13 @@ struct Given {
 }
 
 /// Metadata as the log keeps it.
-fn metadata(json: &[u8], tags: Vec<String>) -> Result<Bytes, Problem> {
+fn metadata(json: &[u8], tags: &[&str]) -> Result<Bytes, Problem> {
+    if json.is_empty() && tags.is_empty() {
+        return Ok(Bytes::new());
+    }
+    let tags = tags.iter().map(|tag| (*tag).to_owned());
     if json.is_empty() {
-        let tags = tags.into_iter().collect();
+        let tags = tags.collect();
         return Ok(Metadata { tags, ..Metadata::default() }.encode());
     }
     let given: Given = serde_json::from_slice(json).map_err(|error| {
@@ -210,10 +220,12 @@ fn metadata(json: &[u8], tags: Vec<String>) -> Result<Bytes, Problem> {
 mod tests {
     use super::*;
     use annals_core::StreamName;
+    use prost::Message;
     use serde_json::json;
     use tonic::Code;
 
     fn write(stream: &str, events: Vec<proto::NewEvent>) -> AppendRequest {
+        let events = events.iter().map(|event| event.encode_to_vec().into()).collect();
         let write = proto::StreamWrite { stream: stream.to_owned(), expected: None, events };
         AppendRequest { writes: vec![write], condition: None }
     }
@@ -240,6 +252,9 @@ mod tests {
             ..note()
         };
         let mut request = write("note-1", vec![event]);
+        // A field of a later version, behind the payload.
+        let later = [&request.writes[0].events[0], &[0x98, 0x06, 7][..]].concat();
+        request.writes[0].events[0] = later.into();
         request.writes[0].expected = Some(Expected::Revision(4));
         let item = proto::QueryItem { types: vec![], tags: vec!["course:1".to_owned()] };
         request.condition =
@@ -306,6 +321,9 @@ mod tests {
         };
         refused(json("{"), "malformed-metadata", "line 1");
         refused(json(r#"{"actr": "ann"}"#), "malformed-metadata", "actr");
+        let mut request = write("note-1", vec![]);
+        request.writes[0].events.push(Bytes::from_static(b"?"));
+        refused(request, "malformed-event", "decoded");
         let mut request = write("note-1", vec![]);
         request.writes[0].expected = Some(Expected::State(99));
         refused(request, "wrong-value", "state");

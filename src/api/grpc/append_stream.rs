@@ -61,8 +61,9 @@ enum Taken {
 
 /// About how many bytes of memory a request takes.
 fn size(append: &AppendRequest) -> usize {
-    let event = |event: &proto::NewEvent| 100 + event.metadata_json.len() + event.data.len();
-    let write = |write: &proto::StreamWrite| write.events.iter().map(event).sum::<usize>();
+    let write = |write: &proto::StreamWrite| {
+        write.events.iter().map(|event| 100 + event.len()).sum::<usize>()
+    };
     append.writes.iter().map(write).sum()
 }
 
@@ -195,8 +196,8 @@ mod tests {
     type Reply = oneshot::Sender<Result<Appended, AppendError>>;
 
     fn tagged(tag: u64, bytes: usize) -> TaggedAppend {
-        let event = proto::NewEvent { data: vec![0; bytes].into(), ..Default::default() };
-        let write = proto::StreamWrite { events: vec![event], ..Default::default() };
+        let events = vec![vec![0; bytes].into()];
+        let write = proto::StreamWrite { events, ..Default::default() };
         let append = Some(AppendRequest { writes: vec![write], condition: None });
         TaggedAppend { tag, append }
     }

@@ -6,6 +6,7 @@ mod append_stream;
 mod commands;
 mod encoded;
 mod events;
+mod new_event;
 mod queries;
 
 use std::sync::Arc;

@@ -242,26 +242,26 @@ impl Encoder {
         let mut part = part.write();
         let mut number = 0;
         for (write, head) in request.append.head.writes.iter().zip(&mut answer.revisions) {
-            if head.is_none() && !write.ids.is_empty() {
+            let Some(last) = write.ids.len().checked_sub(1) else { continue };
+            if head.is_none() {
                 self.absent.begins(&write.stream);
             }
-            for id in &write.ids {
-                let revision = head.map_or(Revision(0), |head| Revision(head.0 + 1));
-                let contents = request.append.event(number);
-                answer.position = Some(Position(self.position));
-                let offset = self.encode_event(*id, &contents, revision);
-                part.add(&Entry {
-                    offset,
-                    id: *id,
-                    id_hash: request.append.id_hashes[number],
-                    stream: &write.stream,
-                    revision,
-                    event_type: contents.event_type,
-                    tags: &Metadata::tags_of(contents.metadata),
+            let first = head.map_or(0, |head| head.0 + 1);
+            let entries =
+                (first..).zip(number..).zip(&write.ids).map(|((revision, number), id)| {
+                    let contents = request.append.event(number);
+                    Entry {
+                        offset: self.encode_event(*id, &contents, Revision(revision)),
+                        id: *id,
+                        id_hash: request.append.id_hashes[number],
+                        event_type: contents.event_type(),
+                        tags: Metadata::tags_of(contents.metadata),
+                    }
                 });
-                *head = Some(revision);
-                number += 1;
-            }
+            part.add(&write.stream, Revision(first), entries);
+            number += write.ids.len();
+            *head = Some(Revision(first + last as u64));
+            answer.position = Some(Position(self.position - 1));
         }
         self.recent.stored(number);
         Ok(answer)
@@ -273,7 +273,7 @@ impl Encoder {
         self.recent.fetch(ids.take(FETCHED_IDS).copied());
     }
 
-    /// Asks which of the ids may have been met before.
+    /// Asks which of the ids may have been met before, in this append too.
     fn look_at_ids(&mut self, request: &Request) {
         self.met.clear();
         let ids = request.append.head.writes.iter().flat_map(|write| &write.ids);
@@ -403,6 +403,10 @@ impl AppendView for Encoder {
             }
         }
         Ok(None)
+    }
+
+    fn may_be_known(&self, id: &EventId) -> bool {
+        self.met.contains(id)
     }
 
     fn excluded(&self, condition: &Condition) -> Result<Option<Position>, AppendError> {

@@ -34,10 +34,16 @@ struct PreparedEvent {
 /// What the writer stores of an event beside what only it can give.
 pub(crate) struct Contents<'a> {
     pub(crate) schema: SchemaFingerprint,
-    pub(crate) event_type: &'a str,
+    event_type: &'a [u8],
     pub(crate) metadata: &'a [u8],
     /// The frame behind the revision, whole.
     pub(crate) bytes: &'a [u8],
+}
+
+impl<'a> Contents<'a> {
+    pub(crate) fn event_type(&self) -> &'a str {
+        std::str::from_utf8(self.event_type).expect("it was text")
+    }
 }
 
 impl Prepared {
@@ -77,7 +83,7 @@ impl Prepared {
         let bytes = |range: &Range<u32>| &self.contents[range.start as usize..range.end as usize];
         Contents {
             schema: event.schema,
-            event_type: std::str::from_utf8(bytes(&event.event_type)).expect("it was text"),
+            event_type: bytes(&event.event_type),
             metadata: bytes(&event.metadata),
             bytes: bytes(&event.contents),
         }

@@ -3,6 +3,7 @@
 
 use annals_core::{EventId, EventType, Position, Revision, StreamName};
 use hashbrown::HashMap;
+use uuid::Uuid;
 
 use super::hash::Term;
 use super::ids::Ids;
@@ -14,10 +15,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) id: EventId,
     /// The kept half of the id's hash.
     pub(crate) id_hash: u32,
-    pub(crate) stream: &'a StreamName,
-    pub(crate) revision: Revision,
     pub(crate) event_type: &'a str,
-    pub(crate) tags: &'a [&'a str],
+    pub(crate) tags: Vec<&'a str>,
 }
 
 /// A stream's events in one segment.
@@ -26,6 +25,14 @@ pub(crate) struct StreamEvents {
     pub(crate) first_revision: u64,
     pub(crate) last_id: EventId,
     pub(crate) numbers: Vec<u32>,
+}
+
+impl StreamEvents {
+    /// None yet, from that revision on.
+    fn begin(first: Revision) -> StreamEvents {
+        let last_id = EventId(Uuid::nil());
+        StreamEvents { first_revision: first.0, last_id, numbers: Vec::new() }
+    }
 }
 
 /// The index of one segment. Events have numbers in it, from 0.
@@ -59,30 +66,41 @@ impl MemoryPart {
         u32::try_from(self.offsets.len()).expect("a segment holds fewer")
     }
 
-    /// Adds the next event of the segment.
-    pub(crate) fn add(&mut self, entry: &Entry<'_>) {
-        let number = self.events();
-        self.offsets.push(entry.offset);
-        self.ids.add(entry.id_hash, number);
-        self.streams_begun += u32::from(entry.revision == Revision(0));
-        if let Some(events) = self.streams.get_mut(entry.stream) {
+    /// Adds the next events of the segment: one or more of a stream, of which the first has that revision.
+    pub(crate) fn add<'a>(
+        &mut self,
+        stream: &StreamName,
+        first: Revision,
+        entries: impl IntoIterator<Item = Entry<'a>>,
+    ) {
+        if !self.streams.contains_key(stream) {
+            self.streams.insert(stream.clone(), StreamEvents::begin(first));
+        }
+        let events = self.streams.get_mut(stream).expect("it is there now");
+        self.streams_begun += u32::from(first == Revision(0));
+        // Events that come together are mostly of one type.
+        let mut of_type: Option<(&str, &mut Vec<u32>)> = None;
+        for (number, entry) in (self.offsets.len()..).zip(entries) {
+            let number = u32::try_from(number).expect("a segment holds fewer");
+            self.offsets.push(entry.offset);
+            self.ids.add(entry.id_hash, number);
             events.numbers.push(number);
             events.last_id = entry.id;
-        } else {
-            let (first_revision, last_id) = (entry.revision.0, entry.id);
-            let events = StreamEvents { first_revision, last_id, numbers: vec![number] };
-            self.streams.insert(entry.stream.clone(), events);
-        }
-        if let Some(numbers) = self.types.get_mut(entry.event_type) {
-            numbers.push(number);
-        } else {
-            let event_type = EventType::new(entry.event_type).expect("it is one");
-            self.types.insert(event_type, vec![number]);
-        }
-        for tag in entry.tags {
-            match self.tags.get_mut(*tag) {
-                Some(numbers) => numbers.push(number),
-                None => drop(self.tags.insert(Box::from(*tag), vec![number])),
+            match &mut of_type {
+                Some((event_type, numbers)) if *event_type == entry.event_type => {
+                    numbers.push(number);
+                }
+                _ => {
+                    let numbers = numbers_of(&mut self.types, entry.event_type);
+                    numbers.push(number);
+                    of_type = Some((entry.event_type, numbers));
+                }
+            }
+            for tag in entry.tags {
+                match self.tags.get_mut(tag) {
+                    Some(numbers) => numbers.push(number),
+                    None => drop(self.tags.insert(Box::from(tag), vec![number])),
+                }
             }
         }
     }
@@ -104,4 +122,11 @@ impl MemoryPart {
         };
         numbers.map_or(&[], |numbers| numbers)
     }
+}
+
+fn numbers_of<'a>(types: &'a mut HashMap<EventType, Vec<u32>>, name: &str) -> &'a mut Vec<u32> {
+    if !types.contains_key(name) {
+        types.insert(EventType::new(name).expect("it is one"), Vec::new());
+    }
+    types.get_mut(name).expect("it is there now")
 }

@@ -75,15 +75,14 @@ impl Gathering for Indexing<'_> {
             if event.revision.0 != next {
                 return Ok(false);
             }
-            part.write().add(&Entry {
+            let entry = Entry {
                 offset: event.offset,
                 id: event.id,
                 id_hash: hashes.id(event.id, event.stream.as_str().as_bytes()),
-                stream: &event.stream,
-                revision: event.revision,
                 event_type: event.event_type.as_str(),
-                tags: &Metadata::tags_of(&event.metadata),
-            });
+                tags: Metadata::tags_of(&event.metadata),
+            };
+            part.write().add(&event.stream, event.revision, [entry]);
         }
         Ok(true)
     }
