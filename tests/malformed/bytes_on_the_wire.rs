@@ -11,7 +11,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message as _;
-use prost::encoding::bytes;
+use prost::encoding::bytes as raw;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tonic::{Code, Status};
@@ -194,7 +194,7 @@ async fn an_event_that_is_none_refuses_its_append() {
     let caller = world.caller().await;
     let field = |number: u32, content: &[u8]| {
         let mut out = Vec::new();
-        bytes::encode(number, &content.to_vec(), &mut out);
+        raw::encode(number, &content.to_vec(), &mut out);
         out
     };
     // An `AppendRequest` of a right event and of these bytes.
