@@ -225,7 +225,7 @@ mod tests {
     use tonic::Code;
 
     fn write(stream: &str, events: Vec<proto::NewEvent>) -> AppendRequest {
-        let events = events.iter().map(|event| event.encode_to_vec().into()).collect();
+        let events = events.into_iter().map(|event| event.encode_to_vec().into()).collect();
         let write = proto::StreamWrite { stream: stream.to_owned(), expected: None, events };
         AppendRequest { writes: vec![write], condition: None }
     }
