@@ -130,3 +130,28 @@ fn numbers_of<'a>(types: &'a mut HashMap<EventType, Vec<u32>>, name: &str) -> &'
     }
     types.get_mut(name).expect("it is there now")
 }
+
+#[cfg(not(schedules))]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_of_several_types_that_come_together_stand_each_with_its_own() {
+        let stream = StreamName::new("note-1").expect("a valid name");
+        let entry = |event_type: &'static str| Entry {
+            offset: 64,
+            id: EventId(Uuid::nil()),
+            id_hash: 0,
+            event_type,
+            tags: Vec::new(),
+        };
+        let mut part = MemoryPart::new(1, 0);
+        part.add(&stream, Revision(0), ["a.B", "a.B", "a.C", "a.B"].map(entry));
+        part.add(&stream, Revision(4), ["a.C"].map(entry));
+        assert_eq!(part.numbers(Term::Type("a.B")), [0, 1, 3]);
+        assert_eq!(part.numbers(Term::Type("a.C")), [2, 4]);
+        assert_eq!(part.numbers(Term::Stream("note-1")), [0, 1, 2, 3, 4]);
+        assert_eq!((part.streams_begun, part.streams["note-1"].first_revision), (1, 0));
+    }
+}
