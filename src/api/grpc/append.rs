@@ -193,9 +193,6 @@ struct Given {
 
 /// Metadata as the log keeps it.
 fn metadata(json: &[u8], tags: &[&str]) -> Result<Bytes, Problem> {
-    if json.is_empty() && tags.is_empty() {
-        return Ok(Bytes::new());
-    }
     let tags = tags.iter().map(|tag| (*tag).to_owned());
     if json.is_empty() {
         let tags = tags.collect();

@@ -73,6 +73,7 @@ impl MemoryPart {
         first: Revision,
         entries: impl IntoIterator<Item = Entry<'a>>,
     ) {
+        let next = self.events();
         if !self.streams.contains_key(stream) {
             self.streams.insert(stream.clone(), StreamEvents::begin(first));
         }
@@ -80,8 +81,7 @@ impl MemoryPart {
         self.streams_begun += u32::from(first == Revision(0));
         // Events that come together are mostly of one type.
         let mut of_type: Option<(&str, &mut Vec<u32>)> = None;
-        for (number, entry) in (self.offsets.len()..).zip(entries) {
-            let number = u32::try_from(number).expect("a segment holds fewer");
+        for (number, entry) in (next..).zip(entries) {
             self.offsets.push(entry.offset);
             self.ids.add(entry.id_hash, number);
             events.numbers.push(number);
