@@ -157,6 +157,7 @@ impl Tree {
     fn try_write(&self, count: u64) -> Result<(), ScanError> {
         let fault = |source| ScanError::Disk { path: self.files.path(FileName::Tree), source };
         let known = self.young.lock().written.min(count);
+        self.cut(count).map_err(fault)?;
         let stored = stored_nodes(&self.files, self.store, known..count)?;
         let missing: Vec<_> = (known..)
             .zip(&stored)
@@ -186,6 +187,16 @@ impl Tree {
         young.nodes.drain(..written);
         young.first += written as u64;
         Ok(())
+    }
+
+    /// Cuts off what stands in the file behind the first `count` nodes: this log wrote none there, or will write it again.
+    fn cut(&self, count: u64) -> io::Result<()> {
+        let file = match self.files.get(FileName::Tree) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            file => file?,
+        };
+        let end = entry_offset(count);
+        if file.length()? > end { file.set_length(end) } else { Ok(()) }
     }
 
     /// The file, made where it is missing or another's.

@@ -97,13 +97,17 @@ fn the_root_is_that_of_the_definition_at_every_size() {
     let tree = Path::new(FOLDER).join("tree");
     let stored = disk.contents(&tree).expect("nodes of sealed segments are kept");
     assert!(stored.len() > 64, "{} bytes", stored.len());
-    for change in ["removed", "flipped", "of another store"] {
+    for change in ["removed", "flipped", "longer", "of another store"] {
         let disk = disk.fork();
         let mut bytes = stored.clone();
         match change {
             "removed" => disk.remove(&tree).unwrap(),
             "flipped" => {
                 bytes[70] ^= 1;
+                disk.replace(&tree, bytes);
+            }
+            "longer" => {
+                bytes.extend([7; 100]);
                 disk.replace(&tree, bytes);
             }
             _ => {
